@@ -1,0 +1,47 @@
+"""Live user notifications for Django: `push(user, "…")` is stored, and shown at once.
+
+The public names are imported when they are first used, so that importing this package loads no
+model: a site's own `models.py` may import from it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "EVERYONE",
+    "Topic",
+    "aemit",
+    "afollow",
+    "apush",
+    "aunfollow",
+    "emit",
+    "follow",
+    "push",
+    "unfollow",
+]
+
+if TYPE_CHECKING:
+    from .api import aemit as aemit
+    from .api import afollow as afollow
+    from .api import apush as apush
+    from .api import aunfollow as aunfollow
+    from .api import emit as emit
+    from .api import follow as follow
+    from .api import push as push
+    from .api import unfollow as unfollow
+    from .audiences import EVERYONE as EVERYONE
+    from .audiences import Topic as Topic
+else:
+
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from . import api, audiences
+
+        return getattr(audiences if name in ("EVERYONE", "Topic") else api, name)
+
+    def __dir__() -> list[str]:
+        return sorted([*globals(), *__all__])

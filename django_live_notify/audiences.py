@@ -1,0 +1,232 @@
+"""Whom a push addresses: from what the caller says to rows of the database.
+
+Users, querysets and groups get a receipt each, by one `INSERT … SELECT` where that is possible.
+A `Topic` and `EVERYONE` are written as a name; who they are is decided when somebody reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AnonymousUser, Group
+from django.core.exceptions import EmptyResultSet, FieldDoesNotExist
+from django.db import connections, models
+
+from .content import check_text
+
+if TYPE_CHECKING:
+    from .models import Notification
+
+TOPIC_LENGTH = 200
+
+# SQLite takes 250,000 parameters in a statement, PostgreSQL 65,535, Oracle 1,000 in a list.
+BATCH_SIZE = 1_000
+
+
+@dataclass(frozen=True)
+class Topic:
+    """What users may follow and connections may join, by name: `Topic("ticket-42")`.
+
+    Raises TypeError or ValueError for a name that is no string, empty, over 200 characters or `*`.
+    """
+
+    name: str
+
+    def __post_init__(self) -> None:
+        check_text(self.name, "The name of a topic", TOPIC_LENGTH)
+        if not self.name.strip():
+            raise ValueError("The name of a topic must not be empty.")
+        if self.name == Everyone.name:
+            raise ValueError(f"The topic {self.name!r} is reserved: use EVERYONE.")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Everyone:
+    """The type of `EVERYONE`: each user there is when it is pushed, for the price of one row."""
+
+    name = "*"
+
+    def __repr__(self) -> str:
+        return "EVERYONE"
+
+
+EVERYONE = Everyone()
+
+
+@dataclass
+class Audience:
+    """Whom something is said to, as `Audience.of()` understood the caller."""
+
+    topic: str = ""
+    # The users that were named one by one, in their order, without duplicates.
+    keys: dict[Any, None] = field(default_factory=dict)
+    querysets: list[models.QuerySet[Any]] = field(default_factory=list)
+    excluded: Audience | None = None
+
+    @classmethod
+    def of(cls, to: Any, *, exclude: Any = None) -> Audience:
+        """Understand a user, users, a queryset, a Group, a Topic or EVERYONE.
+
+        Inactive users are left out. Raises TypeError for what is none of these, and ValueError for
+        users that are anonymous or not saved.
+        """
+        audience = cls()
+        if isinstance(to, (Topic, Everyone)):
+            audience.topic = to.name
+        else:
+            audience._add(to)
+        if exclude is not None and not isinstance(exclude, AnonymousUser):
+            audience.excluded = cls()
+            audience.excluded._add(exclude, even_inactive=True)
+        return audience
+
+    @property
+    def recipients(self) -> list[Any] | None:
+        """The keys of the users, or None where the caller did not name them one by one."""
+        if self.topic or self.querysets or (self.excluded and self.excluded.querysets):
+            return None
+        excluded = self.excluded.keys if self.excluded else {}
+        return [key for key in self.keys if key not in excluded]
+
+    def find_users(self, using: str) -> models.QuerySet[Any]:
+        """Return the users, of an audience that is no topic, as one queryset without duplicates."""
+        wanted = models.Q(pk__in=list(self.keys))
+        for queryset in self.querysets:
+            wanted |= models.Q(pk__in=_embeddable(queryset, using))
+        users = get_user_model()._base_manager.using(using).filter(wanted).order_by()
+        if _has_field("is_active"):
+            users = users.filter(is_active=True)
+        if self.excluded:
+            users = users.exclude(pk__in=list(self.excluded.keys))
+            for queryset in self.excluded.querysets:
+                users = users.exclude(pk__in=_embeddable(queryset, using))
+        return users
+
+    def write_receipts(self, notification: Notification, using: str) -> int:
+        """Write a receipt for each user there is, and return how many."""
+        if self.topic:
+            return self._write_exclusions(notification, using)
+        if (recipients := self.recipients) is not None:
+            return _insert(notification, recipients, using)
+        return _insert_select(notification, self.find_users(using), using)
+
+    def _write_exclusions(self, notification: Notification, using: str) -> int:
+        if not self.excluded:
+            return 0
+        keys = self.excluded.find_keys(using)
+        return _insert(notification, keys, using, excluded_at=notification.created_at)
+
+    def find_keys(self, using: str) -> list[Any]:
+        """Return the keys of the users of an audience that is no topic."""
+        if (recipients := self.recipients) is not None:
+            return recipients
+        return list(self.find_users(using).values_list("pk", flat=True))
+
+    def _add(self, to: Any, *, even_inactive: bool = False) -> None:
+        User = get_user_model()
+        if isinstance(to, models.Manager):
+            to = to.all()
+        if isinstance(to, AnonymousUser):
+            raise ValueError("An anonymous user cannot be notified: there is nobody to tell.")
+        if isinstance(to, User):
+            if to.pk is None or to._state.adding:
+                raise ValueError(f"The user {to!r} is not saved yet: save it before notifying it.")
+            if to.is_active or even_inactive:
+                self.keys[to.pk] = None
+        elif isinstance(to, Group):
+            self.querysets.append(_members(models.Q(groups=to)))
+        elif isinstance(to, models.QuerySet) and issubclass(to.model, User):
+            self.querysets.append(to)
+        elif isinstance(to, models.QuerySet) and issubclass(to.model, Group):
+            self.querysets.append(_members(models.Q(groups__in=to)))
+        elif _is_collection(to):
+            for entry in to:
+                if _is_collection(entry) and not isinstance(entry, models.QuerySet):
+                    raise TypeError(_refusal(entry))
+                self._add(entry, even_inactive=even_inactive)
+        else:
+            raise TypeError(_refusal(to))
+
+
+def _members(condition: models.Q) -> models.QuerySet[Any]:
+    if not _has_field("groups"):
+        raise TypeError(
+            f"{get_user_model().__name__} has no groups: a Group cannot be notified."
+            " Add PermissionsMixin to the user model, or pass a queryset of users."
+        )
+    return get_user_model()._base_manager.filter(condition)
+
+
+def _is_collection(to: Any) -> bool:
+    return isinstance(to, Iterable) and not isinstance(to, (str, bytes, dict, models.Model))
+
+
+def _refusal(to: Any) -> str:
+    detail = f" of {to.model.__name__}" if isinstance(to, models.QuerySet) else f" {to!r:.100}"
+    return (
+        f"Not an audience: {type(to).__name__}{detail}. Expected a user, an iterable or a queryset"
+        " of users, a Group, a Topic or EVERYONE (the last two alone, not in a list)."
+    )
+
+
+def _has_field(name: str) -> bool:
+    try:
+        get_user_model()._meta.get_field(name)
+    except FieldDoesNotExist:
+        return False
+    return True
+
+
+def _embeddable(queryset: models.QuerySet[Any], using: str) -> Any:
+    """Return what may stand behind `pk__in`: a subquery, or the keys where it cannot be one."""
+    if queryset.query.is_sliced or queryset.query.combinator or queryset._db not in (None, using):
+        return list(queryset.values_list("pk", flat=True))
+    return queryset.using(using).order_by().values("pk")
+
+
+def _insert(
+    notification: Notification, keys: Iterable[Any], using: str, excluded_at: Any = None
+) -> int:
+    from .models import Receipt
+
+    written = 0
+    for batch in _batches(keys):
+        Receipt.objects.using(using).bulk_create(
+            Receipt(recipient_id=key, notification_id=notification.pk, excluded_at=excluded_at)
+            for key in batch
+        )
+        written += len(batch)
+    return written
+
+
+def _insert_select(notification: Notification, users: models.QuerySet[Any], using: str) -> int:
+    from .models import Receipt
+
+    connection = connections[using]
+    quote = connection.ops.quote_name
+    selected = users.values_list(
+        "pk", models.Value(notification.pk, output_field=models.BigIntegerField())
+    )
+    try:
+        select, params = selected.query.get_compiler(using=using).as_sql()
+    except EmptyResultSet:
+        return 0
+    columns = ", ".join(
+        quote(Receipt._meta.get_field(name).column)  # type: ignore[union-attr]
+        for name in ("recipient", "notification")
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(f"INSERT INTO {quote(Receipt._meta.db_table)} ({columns}) {select}", params)
+        return int(cursor.rowcount)
+
+
+def _batches(values: Iterable[Any]) -> Iterator[list[Any]]:
+    iterator = iter(values)
+    while batch := list(islice(iterator, BATCH_SIZE)):
+        yield batch

@@ -1,0 +1,194 @@
+"""What may be said, and how it reads: checks at push time, rendering at read time.
+
+Every check raises at once, so that a mistake shows where it was made and nothing is stored.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.core.serializers.json import DjangoJSONEncoder
+from django.utils import timezone
+from django.utils.functional import Promise
+from django.utils.translation import gettext, override
+
+TITLE_LENGTH = 255
+URL_LENGTH = 2000
+NAME_LENGTH = 100
+KEY_LENGTH = 200
+DATA_BYTES = 16 * 1024
+
+_HOLE = re.compile(r"(?<!%)%\((\w+)\)")
+
+# The integers of django.contrib.messages; DEBUG has no level of its own here.
+_MESSAGE_LEVELS = {10: "info", 20: "info", 25: "success", 30: "warning", 40: "error"}
+
+
+def check_level(level: Any, choices: list[str]) -> str:
+    """Return the name of a level given by name or by an integer of `django.contrib.messages`."""
+    name = _MESSAGE_LEVELS.get(level, level) if isinstance(level, int) else level
+    if name not in choices:
+        raise ValueError(
+            f"Unknown level {level!r}: expected one of {', '.join(map(repr, choices))},"
+            " or an integer level of django.contrib.messages."
+        )
+    return str(name)
+
+
+def check_url(url: Any, what: str = "url") -> str:
+    """Return a url that is safe as a link: relative to the site, or http(s)."""
+    if not isinstance(url, (str, Promise)):
+        raise TypeError(f"{what} must be a string, not {type(url).__name__}.")
+    # Browsers drop control characters from addresses, so "java\nscript:" must not pass.
+    cleaned = "".join(c for c in str(url) if c.isprintable()).strip()
+    if not cleaned:
+        return ""
+    if len(cleaned) > URL_LENGTH:
+        raise ValueError(f"{what} has {len(cleaned)} characters; at most {URL_LENGTH} are allowed.")
+    allowed = f"{what} {url!r} is not allowed: expected a path of this site, or http:// or https://"
+    # "//host" and "/\host" leave the site although they look like paths.
+    if "\\" in cleaned or cleaned.startswith("//"):
+        raise ValueError(f"{allowed}, without // at its start and without backslashes.")
+    try:
+        parts = urlsplit(cleaned)
+    except ValueError as error:
+        raise ValueError(f"{allowed} ({error}).") from None
+    if parts.scheme not in ("", "http", "https") or (parts.scheme and not parts.netloc):
+        raise ValueError(f"{allowed}.")
+    return cleaned
+
+
+def check_json(value: Any, what: str = "data") -> Any:
+    """Return a value as it will be read back, if it is JSON of at most 16 KiB."""
+    try:
+        encoded = json.dumps(value, cls=DjangoJSONEncoder, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{what} is not JSON: {error}.") from None
+    size = len(encoded.encode())
+    if size > DATA_BYTES:
+        raise ValueError(f"{what} has {size} bytes as JSON; at most {DATA_BYTES} are allowed.")
+    decoded = json.loads(encoded)
+    _check_storable(decoded, what)
+    return decoded
+
+
+def check_text(value: Any, what: str, length: int | None = None) -> str:
+    """Return a text that every database stores."""
+    if not isinstance(value, (str, Promise)):
+        raise TypeError(f"{what} must be a string, not {type(value).__name__}.")
+    text = str(value)
+    if length is not None and len(text) > length:
+        raise ValueError(f"{what} has {len(text)} characters; at most {length} are allowed.")
+    _check_storable(text, what)
+    return text
+
+
+def check_name(value: Any, what: str, *, may_be_empty: bool = False) -> str:
+    """Return a short text such as a kind, a tag or the name of an event."""
+    text = check_text(value, what, NAME_LENGTH)
+    if not text and not may_be_empty:
+        raise ValueError(f"{what} must not be empty.")
+    return text
+
+
+def check_params(params: Any) -> dict[str, Any]:
+    """Return the parameters of a title or body as they will be read back."""
+    if params is None:
+        return {}
+    if not isinstance(params, Mapping):
+        raise TypeError(f"params must be a dictionary, not {type(params).__name__}.")
+    values = {key: str(v) if isinstance(v, Promise) else v for key, v in params.items()}
+    checked: dict[str, Any] = check_json(values, "params")
+    return checked
+
+
+def check_message(
+    value: Any, what: str, params: Mapping[str, Any], length: int | None = None
+) -> tuple[str, bool]:
+    """Return a title or body as it is stored, and whether it is translated for each reader."""
+    translated = isinstance(value, Promise)
+    text = check_text(_message_id(value) if translated else value, what, length)
+    try:
+        # A plain text may be anybody's words; a message id with a hole in it was meant to be filled.
+        if translated and not params and (hole := _HOLE.search(text)):
+            raise KeyError(hole[1])
+        _interpolate(text, params)
+    except KeyError as error:
+        raise ValueError(
+            f"{what} {text!r} needs the parameter {error}: pass it in params."
+        ) from None
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{what} {text!r} cannot be formatted with params: {error}."
+            " Parameters look like %(name)s, and a percent sign is written %%."
+        ) from None
+    return text, translated
+
+
+def check_expires(expires: Any, now: datetime) -> datetime | None:
+    """Return the time of expiry, given as an aware datetime or as a timedelta from now."""
+    if expires is None:
+        return None
+    if isinstance(expires, timedelta):
+        expires = now + expires
+    if not isinstance(expires, datetime):
+        raise TypeError(
+            f"expires must be a datetime or a timedelta, not {type(expires).__name__}."
+        )
+    if timezone.is_naive(expires):
+        expires = timezone.make_aware(expires)
+    if expires <= now:
+        raise ValueError(f"expires {expires.isoformat()} is not in the future.")
+    return expires
+
+
+def render(text: str, *, translated: bool, params: Mapping[str, Any]) -> str:
+    """Return a stored title or body in the language that is active."""
+    if not translated:
+        return _interpolate(text, params)
+    plain = text.rpartition("\x04")[2]
+    message = gettext(text) if text else ""
+    if message == text:
+        message = plain
+    try:
+        return _interpolate(message, params)
+    except (KeyError, TypeError, ValueError):
+        # A translator's slip must not take the notification from its reader.
+        return _interpolate(plain, params)
+
+
+def _message_id(value: Promise) -> str:
+    """Return what gettext looks up for a lazy text; a context is kept as gettext writes it."""
+    # Promises tell their function and arguments only by the pickle protocol.
+    function, arguments, *_ = value.__reduce__()[1]  # type: ignore[misc]
+    if getattr(function, "__name__", "") == "pgettext" and len(arguments) == 2:
+        return "\x04".join(map(str, arguments))
+    with override(None):
+        return str(value)
+
+
+def _interpolate(text: str, params: Mapping[str, Any]) -> str:
+    return text.rpartition("\x04")[2] % params if params else text
+
+
+def _check_storable(value: Any, what: str) -> None:
+    """Refuse what PostgreSQL stores neither as text nor as JSON."""
+    if isinstance(value, str):
+        if "\x00" in value:
+            raise ValueError(f"{what} contains a NUL character, which databases do not store.")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"{what} contains half of a surrogate pair.") from None
+    elif isinstance(value, dict):
+        for key, entry in value.items():
+            _check_storable(key, what)
+            _check_storable(entry, what)
+    elif isinstance(value, list):
+        for entry in value:
+            _check_storable(entry, what)

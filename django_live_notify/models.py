@@ -1,0 +1,257 @@
+"""The log: what was said, to whom, and what became of it.
+
+A push is one `Notification`; ids are places in the log. State is a timestamp, never a boolean.
+Foreign keys to users have no database constraint: with it, a user who is deleted or locked while a
+push is open would fail or stall the caller's transaction at its commit.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from django.conf import settings
+from django.db import models, router
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from .audiences import EVERYONE, TOPIC_LENGTH
+from .content import KEY_LENGTH, NAME_LENGTH, TITLE_LENGTH, URL_LENGTH, render
+from .querysets import NotificationQuerySet
+
+def _new_epoch() -> str:
+    return secrets.token_hex(4)
+
+
+class Notification(models.Model):
+    """What was said: one row a push, whatever the number of its readers."""
+
+    class Level(models.TextChoices):
+        INFO = "info", _("info")
+        SUCCESS = "success", _("success")
+        WARNING = "warning", _("warning")
+        ERROR = "error", _("error")
+
+    kind = models.CharField(_("kind"), max_length=NAME_LENGTH, blank=True, default="")
+    level = models.CharField(
+        _("level"), max_length=10, choices=Level.choices, default=Level.INFO
+    )
+    # A lazy text is stored as its message id and translated for each reader.
+    title = models.CharField(_("title"), max_length=TITLE_LENGTH)
+    title_translated = models.BooleanField(default=False, editable=False)
+    body = models.TextField(_("body"), blank=True, default="")
+    body_translated = models.BooleanField(default=False, editable=False)
+    params = models.JSONField(_("parameters"), blank=True, default=dict)
+    url = models.CharField(_("link"), max_length=URL_LENGTH, blank=True, default="")
+    icon = models.CharField(_("icon"), max_length=URL_LENGTH, blank=True, default="")
+    data = models.JSONField(_("data"), null=True, blank=True)
+    actions = models.JSONField(_("actions"), blank=True, default=list)
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("actor"),
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        db_constraint=False,
+    )
+    # A label such as "shop.order" rather than a content type: nothing to join, nothing to lock.
+    target_type = models.CharField(max_length=NAME_LENGTH * 2 + 1, blank=True, default="")
+    target_id = models.CharField(max_length=NAME_LENGTH, blank=True, default="")
+    # "" where the readers have receipts from the start, "*" for everyone.
+    topic = models.CharField(_("topic"), max_length=TOPIC_LENGTH, blank=True, default="")
+    tag = models.CharField(_("tag"), max_length=NAME_LENGTH, blank=True, default="")
+    idempotency_key = models.CharField(
+        max_length=KEY_LENGTH, unique=True, null=True, blank=True, default=None
+    )
+    created_at = models.DateTimeField(_("created at"), default=timezone.now)
+    expires_at = models.DateTimeField(_("expires at"), null=True, blank=True)
+    retracted_at = models.DateTimeField(_("retracted at"), null=True, blank=True)
+    # Set by what happens after the insert, and by a commit that came too late for the sweep.
+    changed_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects = NotificationQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("notification")
+        verbose_name_plural = _("notifications")
+        permissions = [("notify_everyone", "Can notify everyone")]
+        indexes = [
+            models.Index(
+                fields=["topic", "id"],
+                name="live_notify_topic",
+                condition=~models.Q(topic=""),
+            ),
+            models.Index(
+                fields=["tag", "id"], name="live_notify_tag", condition=~models.Q(tag="")
+            ),
+            models.Index(
+                fields=["target_type", "target_id"],
+                name="live_notify_target",
+                condition=~models.Q(target_type=""),
+            ),
+            models.Index(
+                fields=["changed_at"],
+                name="live_notify_changed",
+                condition=models.Q(changed_at__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.rendered_title
+
+    @property
+    def rendered_title(self) -> str:
+        """The title in the language that is active, with its parameters."""
+        return render(self.title, translated=self.title_translated, params=self.params)
+
+    @property
+    def rendered_body(self) -> str:
+        """The body in the language that is active, with its parameters."""
+        return render(self.body, translated=self.body_translated, params=self.params)
+
+    def retract(self) -> bool:
+        """Take it off every screen and out of every inbox; False if that was done before."""
+        return bool(type(self).objects.filter(pk=self.pk).retract())
+
+
+class Receipt(models.Model):
+    """One reader's state for one notification."""
+
+    recipient = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        related_name="live_notify_receipts",
+        db_constraint=False,
+        # The unique constraint below begins with it.
+        db_index=False,
+    )
+    notification = models.ForeignKey(
+        Notification, on_delete=models.CASCADE, related_name="receipts", db_constraint=False
+    )
+    seen_at = models.DateTimeField(null=True, blank=True)
+    read_at = models.DateTimeField(null=True, blank=True)
+    archived_at = models.DateTimeField(null=True, blank=True)
+    # Set where a push to a topic or to everyone left this user out.
+    excluded_at = models.DateTimeField(null=True, blank=True)
+    changed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["recipient", "notification"], name="live_notify_one_receipt"
+            )
+        ]
+        indexes = [
+            models.Index(
+                fields=["recipient", "notification"],
+                name="live_notify_unread",
+                condition=models.Q(read_at=None, archived_at=None, excluded_at=None),
+            ),
+            models.Index(
+                fields=["changed_at"],
+                name="live_notify_receipt_changed",
+                condition=models.Q(changed_at__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.recipient_id} ← {self.notification_id}"
+
+
+class Follow(models.Model):
+    """A user's interest in a topic from one id to another, and how far they read it.
+
+    Following again after unfollowing is a row of its own, so that what was there stays.
+    The row for everyone ("*") holds the watermarks of what is said to everyone; it is made when
+    there is something to hold.
+    """
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        related_name="+",
+        db_constraint=False,
+        # The unique constraint below begins with it.
+        db_index=False,
+    )
+    topic = models.CharField(max_length=TOPIC_LENGTH)
+    # Ids: what is said after `since`, up to `until`, is theirs.
+    since = models.BigIntegerField(default=0)
+    until = models.BigIntegerField(null=True, blank=True)
+    # Ids: everything up to here counts as read, or seen, unless a receipt says otherwise.
+    read_to = models.BigIntegerField(default=0)
+    seen_to = models.BigIntegerField(default=0)
+    muted_until = models.DateTimeField(null=True, blank=True)
+    changed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["user", "topic", "since"], name="live_notify_one_follow"
+            )
+        ]
+        indexes = [
+            models.Index(fields=["topic", "user"], name="live_notify_followers"),
+            models.Index(
+                fields=["changed_at"],
+                name="live_notify_follow_changed",
+                condition=models.Q(changed_at__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} → {self.topic}"
+
+
+class Scheduled(models.Model):
+    """A push that is to be made later."""
+
+    # {"keys": […]}, or the rule: {"group": pk}, {"topic": name}.
+    audience = models.JSONField()
+    # The keyword arguments of the push.
+    content = models.JSONField()
+    publish_at = models.DateTimeField()
+    published_at = models.DateTimeField(null=True, blank=True)
+    failed_at = models.DateTimeField(null=True, blank=True)
+    error = models.TextField(blank=True, default="")
+
+    class Meta:
+        verbose_name = _("scheduled notification")
+        verbose_name_plural = _("scheduled notifications")
+        indexes = [
+            models.Index(
+                fields=["publish_at"],
+                name="live_notify_due",
+                condition=models.Q(published_at=None, failed_at=None),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.publish_at:%Y-%m-%d %H:%M}"
+
+
+class LogState(models.Model):
+    """One row: which log this is, and how far it was pruned."""
+
+    epoch = models.CharField(max_length=16, default=_new_epoch)
+    pruned_to = models.BigIntegerField(default=0)
+
+    @classmethod
+    def current(cls) -> LogState:
+        """Return the row, which is made when it is not there: tests flush what migrations made."""
+        state, _created = cls.objects.using(router.db_for_write(Notification)).get_or_create(pk=1)
+        return state
+
+    def __str__(self) -> str:
+        return self.epoch
+
+
+def remember_joining(
+    sender: Any, instance: Any, created: bool, raw: bool, **kwargs: Any
+) -> None:
+    """Note where the log was when a user joined, for a user model that does not tell when."""
+    if created and not raw:
+        using = router.db_for_write(Notification)
+        newest = Notification.objects.using(using).newest_id()
+        Follow.objects.using(using).create(user_id=instance.pk, topic=EVERYONE.name, since=newest)

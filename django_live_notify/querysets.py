@@ -1,0 +1,333 @@
+"""The inbox: what a reader has, in which state, and the verbs that change it.
+
+An inbox is what a reader has receipts for, what was said in the topics that they follow, and what
+was said to everyone since they joined. Every verb works on the rows that the queryset has, for the
+one reader of `for_user()`, and tells `signals.state_changed` after the commit.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.contrib.auth import get_user_model
+from django.core.exceptions import FieldDoesNotExist
+from django.db import models, router, transaction
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+
+from . import signals
+from .audiences import BATCH_SIZE, EVERYONE
+from .conf import conf
+
+if TYPE_CHECKING:
+    from .models import Notification
+
+# An unread count stops here: "99+" says enough, and counting costs by the row.
+COUNT_LIMIT = 100
+
+ACTIONS = ("read", "unread", "seen", "archive", "unarchive")
+
+
+class NotificationQuerySet(models.QuerySet["Notification"]):
+    """Notifications; after `for_user()` those of one reader, with their state."""
+
+    _reader: Any = None
+
+    def _clone(self) -> NotificationQuerySet:
+        clone: NotificationQuerySet = super()._clone()  # type: ignore[misc]
+        clone._reader = self._reader
+        return clone
+
+    # What a reader has
+
+    def for_user(self, user: Any) -> NotificationQuerySet:
+        """Return a user's inbox, annotated with `seen_at`, `read_at` and `archived_at`.
+
+        Left out is what was retracted, what has expired, and what a newer one with the same tag
+        replaced. Raises TypeError for what is no saved user.
+        """
+        if not isinstance(user, get_user_model()) or user.pk is None:
+            raise TypeError(f"for_user() needs a saved user, not {user!r:.100}.")
+        inbox = self._addressed_to(user).current()
+        inbox = inbox.exclude(~models.Q(tag=""), models.Exists(self._replacements(user)))
+        inbox = inbox._annotate_state(user)
+        inbox._reader = user
+        return inbox
+
+    def current(self) -> NotificationQuerySet:
+        """Return what was neither retracted nor has expired."""
+        lasting = models.Q(expires_at=None) | models.Q(expires_at__gt=timezone.now())
+        return self.filter(lasting, retracted_at=None)
+
+    def unread(self) -> NotificationQuerySet:
+        """Return what the reader neither read nor archived."""
+        return self._of_reader().filter(read_at=None, archived_at=None)
+
+    def unseen(self) -> NotificationQuerySet:
+        """Return what the reader was not shown yet and did not archive."""
+        return self._of_reader().filter(seen_at=None, archived_at=None)
+
+    def archived(self) -> NotificationQuerySet:
+        """Return what the reader archived."""
+        return self._of_reader().exclude(archived_at=None)
+
+    def unarchived(self) -> NotificationQuerySet:
+        """Return what the reader did not archive."""
+        return self._of_reader().filter(archived_at=None)
+
+    def newest_first(self) -> NotificationQuerySet:
+        """Order by the place in the log, newest first."""
+        return self.order_by("-pk")
+
+    def page(
+        self, *, before: int | None = None, limit: int = 20
+    ) -> tuple[list[Notification], int | None]:
+        """Return a page, newest first, and the `before` of the next one (None: there is none).
+
+        Pages are cut by id, so what arrives meanwhile shifts nothing.
+        """
+        rows = self.filter(pk__lt=before) if before is not None else self
+        found = list(rows.newest_first().select_related("actor")[: limit + 1])
+        page = found[:limit]
+        return page, page[-1].pk if len(found) > limit else None
+
+    def count_capped(self) -> int:
+        """Count, but only up to 100."""
+        return self.order_by()[:COUNT_LIMIT].count()
+
+    def newest_id(self) -> int:
+        """Return the highest id there is, or 0."""
+        return self.order_by("-pk").values_list("pk", flat=True).first() or 0
+
+    def floor(self) -> int:
+        """Return the newest id that is older than the commit window, or 0.
+
+        What is missing below it was rolled back, or is later than the window allows: nobody needs
+        to wait for it.
+        """
+        before = timezone.now() - timedelta(seconds=conf.COMMIT_WINDOW)
+        return self.filter(created_at__lte=before).newest_id()
+
+    # What a reader does
+
+    def mark_read(self) -> int:
+        """Mark as read, and thereby as seen; return how many were not."""
+        return self._change("read", self._of_reader().filter(read_at=None))
+
+    def mark_unread(self) -> int:
+        """Mark as unread again; return how many were read."""
+        return self._change("unread", self._of_reader().exclude(read_at=None))
+
+    def mark_seen(self) -> int:
+        """Mark as seen; return how many were not."""
+        return self._change("seen", self._of_reader().filter(seen_at=None))
+
+    def archive(self) -> int:
+        """Put away; return how many were not."""
+        return self._change("archive", self._of_reader().filter(archived_at=None))
+
+    def unarchive(self) -> int:
+        """Take back what was archived; return how many were."""
+        return self._change("unarchive", self._of_reader().exclude(archived_at=None))
+
+    def mark_all(self, user: Any, action: str, *, up_to: int) -> None:
+        """Mark a user's whole inbox up to an id as "read" or "seen".
+
+        A watermark is moved, so topics cost the same whatever their history. It stays below what
+        may still be in an open transaction: a late commit is not swallowed.
+        """
+        using = router.db_for_write(self.model)
+        with transaction.atomic(using=using):
+            floor = min(up_to, self.using(using).floor())
+            _move_watermarks(user, action, floor, up_to, using)
+            recent = self.using(using).for_user(user).filter(pk__gt=floor, pk__lte=up_to)
+            recent.exclude(topic="")._write_state(action, using)
+            _tell(user.pk, action, None, up_to, using)
+
+    def retract(self) -> int:
+        """Take back, for all readers, and tell `signals.retracted`; return how many."""
+        using = router.db_for_write(self.model)
+        with transaction.atomic(using=using):
+            ids = list(
+                self.using(using).filter(retracted_at=None).order_by().values_list("pk", flat=True)
+            )
+            now = timezone.now()
+            rows = self.model._default_manager.using(using)
+            for start in range(0, len(ids), BATCH_SIZE):
+                rows.filter(pk__in=ids[start : start + BATCH_SIZE]).update(
+                    retracted_at=now, changed_at=now
+                )
+            if ids:
+
+                def tell() -> None:
+                    signals.retracted.send_robust(sender=self.model, ids=ids)
+
+                transaction.on_commit(tell, using=using, robust=True)
+        return len(ids)
+
+    # How it is done
+
+    def _of_reader(self) -> NotificationQuerySet:
+        if self._reader is None:
+            raise TypeError("This needs a reader: call for_user(user) before it.")
+        return self
+
+    def _addressed_to(self, user: Any) -> NotificationQuerySet:
+        from .models import Receipt
+
+        receipts = Receipt.objects.filter(recipient_id=user.pk)
+        written = receipts.filter(excluded_at=None).values("notification_id")
+        said = (
+            self.model._default_manager.filter(_is_followed_by(user))
+            .exclude(models.Exists(receipts.filter(notification_id=models.OuterRef("pk"))))
+            .values("pk")
+        )
+        # A union rather than an OR: each half has its index.
+        return self.filter(pk__in=written.union(said, all=True))
+
+    def _replacements(self, user: Any) -> models.QuerySet[Any]:
+        """Return newer ones of the same tag that address the same reader."""
+        from .models import Receipt
+
+        receipts = Receipt.objects.filter(
+            recipient_id=user.pk, notification_id=models.OuterRef("pk")
+        )
+        addressed = models.Exists(receipts.filter(excluded_at=None)) | (
+            ~models.Exists(receipts) & _is_followed_by(user)
+        )
+        return self.model._default_manager.filter(
+            addressed, tag=models.OuterRef("tag"), pk__gt=models.OuterRef("pk")
+        )
+
+    def _annotate_state(self, user: Any) -> NotificationQuerySet:
+        from .models import Follow
+
+        def state(name: str, watermark: str) -> models.Case:
+            passed = Follow.objects.filter(
+                user_id=user.pk,
+                topic=models.OuterRef("topic"),
+                **{f"{watermark}__gte": models.OuterRef("pk")},
+            )
+            return models.Case(
+                models.When(receipt__id__isnull=False, then=models.F(f"receipt__{name}")),
+                default=models.Subquery(
+                    passed.values("changed_at")[:1], output_field=models.DateTimeField()
+                ),
+                output_field=models.DateTimeField(),
+            )
+
+        own = models.Q(receipts__recipient_id=user.pk)
+        return self.annotate(receipt=models.FilteredRelation("receipts", condition=own)).annotate(
+            seen_at=state("seen_at", "seen_to"),
+            read_at=state("read_at", "read_to"),
+            archived_at=models.F("receipt__archived_at"),
+        )
+
+    def _change(self, action: str, rows: NotificationQuerySet) -> int:
+        using = router.db_for_write(self.model)
+        with transaction.atomic(using=using):
+            ids = rows.using(using)._write_state(action, using)
+            if ids:
+                _tell(self._reader.pk, action, ids, None, using)
+        return len(ids)
+
+    def _write_state(self, action: str, using: str) -> list[int]:
+        """Write the state of the rows to receipts, which topics do not have until then."""
+        from .models import Receipt
+
+        rows = list(self.order_by().values_list("pk", "topic", "seen_at", "read_at"))
+        key = self._reader.pk
+        for start in range(0, len(rows), BATCH_SIZE):
+            batch = rows[start : start + BATCH_SIZE]
+            Receipt.objects.using(using).bulk_create(
+                [
+                    Receipt(recipient_id=key, notification_id=pk, seen_at=seen_at, read_at=read_at)
+                    for pk, topic, seen_at, read_at in batch
+                    if topic
+                ],
+                ignore_conflicts=True,
+            )
+            Receipt.objects.using(using).filter(
+                recipient_id=key, notification_id__in=[pk for pk, *_ in batch]
+            ).update(**_updates(action))
+        return [pk for pk, *_ in rows]
+
+
+def _is_followed_by(user: Any) -> models.Q | models.expressions.Combinable:
+    from .models import Follow
+
+    follows = Follow.objects.filter(user_id=user.pk, topic=models.OuterRef("topic"))
+    covering = follows.filter(
+        models.Q(until=None) | models.Q(until__gte=models.OuterRef("pk")),
+        since__lt=models.OuterRef("pk"),
+    )
+    joined = joined_at(user)
+    if joined is not None:
+        everyone = models.Q(topic=EVERYONE.name, created_at__gte=joined)
+    else:
+        earlier = follows.filter(since__gte=models.OuterRef("pk"))
+        everyone = models.Q(topic=EVERYONE.name) & ~models.Exists(earlier)
+    followed = ~models.Q(topic__in=["", EVERYONE.name]) & models.Exists(covering)
+    return everyone | followed
+
+
+def joined_at(user: Any) -> Any:
+    """Return when a user joined, or None where the user model does not tell."""
+    return user.date_joined if tells_joining(type(user)) else None
+
+
+def tells_joining(model: type[models.Model]) -> bool:
+    """Say whether a user model has Django's `date_joined`."""
+    try:
+        return isinstance(model._meta.get_field("date_joined"), models.DateTimeField)
+    except FieldDoesNotExist:
+        return False
+
+
+def _updates(action: str) -> dict[str, Any]:
+    now = timezone.now()
+    changes: dict[str, dict[str, Any]] = {
+        "read": {"read_at": Coalesce("read_at", now), "seen_at": Coalesce("seen_at", now)},
+        "unread": {"read_at": None},
+        "seen": {"seen_at": Coalesce("seen_at", now)},
+        "archive": {"archived_at": Coalesce("archived_at", now)},
+        "unarchive": {"archived_at": None},
+    }
+    return {**changes[action], "changed_at": now}
+
+
+def _move_watermarks(user: Any, action: str, floor: int, up_to: int, using: str) -> None:
+    from .models import Follow, Receipt
+
+    now = timezone.now()
+    receipts = Receipt.objects.using(using).filter(recipient_id=user.pk, notification_id__lte=up_to)
+    receipts = receipts.filter(excluded_at=None)
+    follows = Follow.objects.using(using).filter(user_id=user.pk)
+    marks = ("read_to", "seen_to") if action == "read" else ("seen_to",)
+    # The row for everyone is there from now on; the sweep of other processes reads it.
+    if not follows.filter(topic=EVERYONE.name).exists():
+        Follow.objects.using(using).bulk_create(
+            [Follow(user_id=user.pk, topic=EVERYONE.name)], ignore_conflicts=True
+        )
+    follows.filter(topic=EVERYONE.name).update(changed_at=now)
+    for mark in marks:
+        follows.filter(**{f"{mark}__lt": floor}).update(**{mark: floor, "changed_at": now})
+    updates = _updates(action)
+    del updates["changed_at"]
+    unchanged = {"read": "read_at", "seen": "seen_at"}[action]
+    receipts.filter(**{unchanged: None}).update(**updates)
+
+
+def _tell(
+    reader: Any, action: str, ids: list[int] | None, up_to: int | None, using: str
+) -> None:
+    from .models import Notification
+
+    # A nested function: Django's robust on_commit fails to log what a partial raises.
+    def tell() -> None:
+        signals.state_changed.send_robust(
+            sender=Notification, reader=reader, action=action, ids=ids, up_to=up_to
+        )
+
+    transaction.on_commit(tell, using=using, robust=True)

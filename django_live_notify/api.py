@@ -76,7 +76,7 @@ def push(
         url=content.check_url(url),
         icon=content.check_url(icon, "icon"),
         data=content.check_json(data),
-        actor_id=_check_actor(actor),
+        actor=_check_actor(actor),
         target_type=target_type,
         target_id=target_id,
         topic=audience.topic,
@@ -214,7 +214,7 @@ def _check_actor(actor: Any) -> Any:
         return None
     if not isinstance(actor, get_user_model()) or actor.pk is None:
         raise TypeError(f"actor must be a saved user, not {actor!r:.100}.")
-    return actor.pk
+    return actor
 
 
 def _check_target(target: Any) -> tuple[str, str]:

@@ -95,6 +95,11 @@ class Notification(models.Model):
                 name="live_notify_changed",
                 condition=models.Q(changed_at__isnull=False),
             ),
+            models.Index(
+                fields=["expires_at"],
+                name="live_notify_expires",
+                condition=models.Q(expires_at__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:

@@ -7,7 +7,7 @@ one reader of `for_user()`, and tells `signals.state_changed` after the commit.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth import get_user_model
@@ -49,7 +49,7 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
         """
         if not isinstance(user, get_user_model()) or user.pk is None:
             raise TypeError(f"for_user() needs a saved user, not {user!r:.100}.")
-        inbox = self._addressed_to(user).current()
+        inbox = self.addressed_to(user).current()
         inbox = inbox.exclude(~models.Q(tag=""), models.Exists(self._replacements(user)))
         inbox = inbox._annotate_state(user)
         inbox._reader = user
@@ -138,12 +138,13 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
         may still be in an open transaction: a late commit is not swallowed.
         """
         using = router.db_for_write(self.model)
+        now = timezone.now()
         with transaction.atomic(using=using):
             floor = min(up_to, self.using(using).floor())
-            _move_watermarks(user, action, floor, up_to, using)
+            _move_watermarks(user, action, floor, up_to, now, using)
             recent = self.using(using).for_user(user).filter(pk__gt=floor, pk__lte=up_to)
-            recent.exclude(topic="")._write_state(action, using)
-            _tell(user.pk, action, None, up_to, using)
+            recent.exclude(topic="")._write_state(action, using, now)
+            _tell(user.pk, action, None, up_to, now, using)
 
     def retract(self) -> int:
         """Take back, for all readers, and tell `signals.retracted`; return how many."""
@@ -173,7 +174,8 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
             raise TypeError("This needs a reader: call for_user(user) before it.")
         return self
 
-    def _addressed_to(self, user: Any) -> NotificationQuerySet:
+    def addressed_to(self, user: Any) -> NotificationQuerySet:
+        """Return what was said to a user, retracted, expired and replaced or not."""
         from .models import Receipt
 
         receipts = Receipt.objects.filter(recipient_id=user.pk)
@@ -226,13 +228,14 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
 
     def _change(self, action: str, rows: NotificationQuerySet) -> int:
         using = router.db_for_write(self.model)
+        now = timezone.now()
         with transaction.atomic(using=using):
-            ids = rows.using(using)._write_state(action, using)
+            ids = rows.using(using)._write_state(action, using, now)
             if ids:
-                _tell(self._reader.pk, action, ids, None, using)
+                _tell(self._reader.pk, action, ids, None, now, using)
         return len(ids)
 
-    def _write_state(self, action: str, using: str) -> list[int]:
+    def _write_state(self, action: str, using: str, now: datetime) -> list[int]:
         """Write the state of the rows to receipts, which topics do not have until then."""
         from .models import Receipt
 
@@ -250,7 +253,7 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
             )
             Receipt.objects.using(using).filter(
                 recipient_id=key, notification_id__in=[pk for pk, *_ in batch]
-            ).update(**_updates(action))
+            ).update(**_updates(action, now))
         return [pk for pk, *_ in rows]
 
 
@@ -274,7 +277,7 @@ def _is_followed_by(user: Any) -> models.Q | models.expressions.Combinable:
 
 def joined_at(user: Any) -> Any:
     """Return when a user joined, or None where the user model does not tell."""
-    return user.date_joined if tells_joining(type(user)) else None
+    return user.date_joined if tells_joining(user._meta.model) else None
 
 
 def tells_joining(model: type[models.Model]) -> bool:
@@ -285,8 +288,7 @@ def tells_joining(model: type[models.Model]) -> bool:
         return False
 
 
-def _updates(action: str) -> dict[str, Any]:
-    now = timezone.now()
+def _updates(action: str, now: datetime) -> dict[str, Any]:
     changes: dict[str, dict[str, Any]] = {
         "read": {"read_at": Coalesce("read_at", now), "seen_at": Coalesce("seen_at", now)},
         "unread": {"read_at": None},
@@ -297,10 +299,11 @@ def _updates(action: str) -> dict[str, Any]:
     return {**changes[action], "changed_at": now}
 
 
-def _move_watermarks(user: Any, action: str, floor: int, up_to: int, using: str) -> None:
+def _move_watermarks(
+    user: Any, action: str, floor: int, up_to: int, now: datetime, using: str
+) -> None:
     from .models import Follow, Receipt
 
-    now = timezone.now()
     receipts = Receipt.objects.using(using).filter(recipient_id=user.pk, notification_id__lte=up_to)
     receipts = receipts.filter(excluded_at=None)
     follows = Follow.objects.using(using).filter(user_id=user.pk)
@@ -313,21 +316,31 @@ def _move_watermarks(user: Any, action: str, floor: int, up_to: int, using: str)
     follows.filter(topic=EVERYONE.name).update(changed_at=now)
     for mark in marks:
         follows.filter(**{f"{mark}__lt": floor}).update(**{mark: floor, "changed_at": now})
-    updates = _updates(action)
+    updates = _updates(action, now)
     del updates["changed_at"]
     unchanged = {"read": "read_at", "seen": "seen_at"}[action]
     receipts.filter(**{unchanged: None}).update(**updates)
 
 
 def _tell(
-    reader: Any, action: str, ids: list[int] | None, up_to: int | None, using: str
+    reader: Any,
+    action: str,
+    ids: list[int] | None,
+    up_to: int | None,
+    now: datetime,
+    using: str,
 ) -> None:
     from .models import Notification
 
     # A nested function: Django's robust on_commit fails to log what a partial raises.
     def tell() -> None:
         signals.state_changed.send_robust(
-            sender=Notification, reader=reader, action=action, ids=ids, up_to=up_to
+            sender=Notification,
+            reader=reader,
+            action=action,
+            ids=ids,
+            up_to=up_to,
+            changed_at=now,
         )
 
     transaction.on_commit(tell, using=using, robust=True)

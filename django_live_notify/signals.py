@@ -15,7 +15,8 @@ pushed = Signal()
 
 # A reader's state for notifications was changed.
 # reader: the user's key; action: "read", "unread", "seen", "archive" or "unarchive";
-# ids: list of notification ids, or None; up_to: the id up to which everything changed, or None.
+# ids: list of notification ids, or None; up_to: the id up to which everything changed, or None;
+# changed_at: the time that was stored with it.
 state_changed = Signal()
 
 # Notifications were taken back.

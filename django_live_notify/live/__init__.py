@@ -1,0 +1,4 @@
+"""Live delivery: everything between the committed row and the reader's connection.
+
+It knows the store and is not known by it; consumers and views know it.
+"""

@@ -1,0 +1,307 @@
+"""The WebSocket: handshake, and commands to the store and the site.
+
+A thin end: what is sent goes through the hub's listener, what is asked is answered here. It runs a
+loop of its own, since the base class joins the channel layer for every connection and visits the
+thread of all synchronous code on every event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from channels.consumer import AsyncConsumer, get_handler_name
+from channels.db import database_sync_to_async
+from channels.exceptions import StopConsumer
+from django.core.exceptions import PermissionDenied, ValidationError
+
+from . import inbox
+from .audiences import Topic
+from .conf import conf
+from .live import protocol, sessions
+from .live.hub import Hub, get_hub
+from .live.listener import Listener
+from .live.protocol import CommandError, Cursor, Verdict
+
+logger = logging.getLogger("django_live_notify")
+
+# Seconds from accepting a connection to its hello.
+HELLO_TIMEOUT = 10.0
+
+# Frames that are no commands, after which a client is not worth an answer.
+MAX_BROKEN_FRAMES = 20
+
+Frame = dict[str, Any]
+
+
+class LiveNotifyConsumer(AsyncConsumer):
+    """One connection of `live-notify.v1`."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.scope = scope
+        self.base_send = send
+        self.hub: Hub = get_hub()
+        self.listener: Listener | None = None
+        self.opening: asyncio.Task[None] | None = None
+        self.commands: deque[Frame] = deque()
+        self.worker: asyncio.Task[None] | None = None
+        self.hello_timer: asyncio.TimerHandle | None = None
+        self.broken = 0
+        try:
+            while True:
+                await self.dispatch(await receive())
+        except StopConsumer:
+            pass
+        finally:
+            self._clean_up()
+
+    async def dispatch(self, message: Any) -> None:
+        """Call the method for an event of the server."""
+        handler = getattr(self, get_handler_name(message), None)
+        if handler is None:
+            raise ValueError(f"No handler for message type {message['type']}")
+        await handler(message)
+
+    # Events of the server
+
+    async def websocket_connect(self, message: Any) -> None:
+        offered = self.scope.get("subprotocols") or []
+        # A refusal before the accept is only a 1006 to a browser.
+        common = protocol.SUBPROTOCOL if protocol.SUBPROTOCOL in offered else None
+        await self.send({"type": "websocket.accept", "subprotocol": common})
+        if offered and common is None:
+            await self._refuse(Verdict.NO_COMMON_VERSION)
+            return
+        loop = asyncio.get_running_loop()
+        self.hello_timer = loop.call_later(HELLO_TIMEOUT, self._no_hello)
+
+    async def websocket_receive(self, message: Any) -> None:
+        try:
+            frame = protocol.parse(message.get("text"), message.get("bytes"), conf.LIMITS["frame"])
+            await self._take(frame)
+        except CommandError as error:
+            await self._answer_broken(error)
+
+    async def websocket_disconnect(self, message: Any) -> None:
+        raise StopConsumer
+
+    def _clean_up(self) -> None:
+        if self.hello_timer is not None:
+            self.hello_timer.cancel()
+        for task in (self.opening, self.worker):
+            if task is not None:
+                task.cancel()
+        if self.listener is not None:
+            self.hub.dismiss(self.listener)
+            self.listener.abandon()
+
+    # From frames to commands
+
+    async def _take(self, frame: Frame) -> None:
+        kind = frame["type"]
+        if self.opening is None:
+            if kind != "hello":
+                raise CommandError("invalid", "The first frame must be hello.", frame.get("ref"))
+            self.opening = asyncio.ensure_future(self._open(frame))
+            return
+        if self.listener is not None:
+            self.listener.heard()
+        if kind == "pong":
+            if self.listener is not None:
+                self.listener.pong()
+        elif kind == "ping":
+            if self.listener is not None:
+                self.hub.answer_ping(self.listener)
+        elif kind not in self.command_handlers:
+            raise CommandError("unknown_type", f"Unknown type {kind[:40]!r}.", frame.get("ref"))
+        else:
+            self._queue(frame)
+
+    def _queue(self, frame: Frame) -> None:
+        if len(self.commands) >= conf.LIMITS["commands"]:
+            raise CommandError("busy", "Too many commands are waiting.", frame.get("ref"))
+        self.commands.append(frame)
+        if self.worker is None:
+            self.worker = asyncio.ensure_future(self._work())
+
+    async def _work(self) -> None:
+        """Carry out commands in their order, beside the receiving of pongs."""
+        try:
+            if self.opening is not None:
+                await asyncio.shield(self.opening)
+            while self.commands and self.listener is not None:
+                frame = self.commands.popleft()
+                self.listener.offer(protocol.encode(await self._carry_out(frame)))
+        finally:
+            self.worker = None
+
+    async def _carry_out(self, frame: Frame) -> Frame:
+        ref = frame.get("ref")
+        try:
+            data = await self.command_handlers[frame["type"]](self, frame)
+        except CommandError as error:
+            return protocol.error(error.code, error.message, ref)
+        except Exception as error:
+            logger.error("A %s command failed.", frame["type"], exc_info=error)
+            if inbox.is_outage(error):
+                return protocol.error("unavailable", "The database is not available.", ref)
+            return protocol.error("failed", "The server could not do this.", ref)
+        return {"type": "ok", "ref": ref, **({} if data is None else {"data": data})}
+
+    async def _answer_broken(self, error: CommandError) -> None:
+        self.broken += 1
+        if self.broken > MAX_BROKEN_FRAMES:
+            await self._refuse(Verdict.BROKEN_PROTOCOL)
+            return
+        answer = protocol.encode(protocol.error(error.code, error.message, error.ref))
+        if self.listener is not None:
+            self.listener.offer(answer)
+        else:
+            await self._transmit(answer)
+
+    # Opening
+
+    async def _open(self, hello: Frame) -> None:
+        try:
+            found = await self._authenticate(hello)
+            if found is None:
+                await self._refuse(Verdict.NOT_LOGGED_IN)
+                return
+            user, session, language = found
+            expected = hello.get("user")
+            if expected is not None and str(expected) != protocol.user_key(user):
+                await self._refuse(Verdict.LOGGED_OUT)
+                return
+            listener = Listener(
+                user, session, language, transmit=self._transmit, hang_up=self._hang_up
+            )
+            listener.topics = await self._joinable(user, hello.get("join"))
+            self.listener = listener
+            await self.hub.admit(
+                listener,
+                cursor=Cursor.parse(hello.get("cursor")),
+                since=protocol.parse_time(hello.get("since")),
+                ready={},
+            )
+        except Exception as error:
+            logger.warning("A connection could not be opened (%s).", type(error).__name__)
+            logger.debug("Opening a connection failed.", exc_info=error)
+            self.listener = None
+            await self._refuse(Verdict.RESTARTING)
+        finally:
+            if self.hello_timer is not None:
+                self.hello_timer.cancel()
+
+    async def _authenticate(self, hello: Frame) -> tuple[Any, sessions.Session, str] | None:
+        request = sessions.make_request(self.scope)
+        token = hello.get("token")
+        if token is not None and conf.AUTHENTICATE is not None:
+            user = await _call(conf.AUTHENTICATE, request, token)
+            if user is None or not user.is_active or not user.is_authenticated:
+                return None
+            return user, sessions.session_of(user), sessions.language_of(request)
+
+        def authenticate() -> tuple[Any, sessions.Session] | None:
+            return sessions.authenticate(self.scope, request)
+
+        found = await self.hub.run(authenticate)
+        return (*found, sessions.language_of(request)) if found else None
+
+    async def _joinable(self, user: Any, names: Any) -> set[str]:
+        if not isinstance(names, list):
+            return set()
+        topics = set()
+        for name in names[: conf.LIMITS["topics"]]:
+            try:
+                topics.add(await self._check_topic(user, name))
+            except CommandError:
+                # It was allowed once, when the client asked by a command.
+                continue
+        return topics
+
+    # Commands
+
+    async def _change_state(self, frame: Frame) -> None:
+        assert self.listener is not None
+        change = inbox.parse_change(frame["type"], frame)
+        user = self.listener.user
+        await self.hub.run(lambda: inbox.change(user, change))
+
+    async def _join(self, frame: Frame) -> None:
+        assert self.listener is not None
+        if len(self.listener.topics) >= conf.LIMITS["topics"]:
+            raise CommandError("forbidden", "This connection has joined enough topics.")
+        name = await self._check_topic(self.listener.user, frame.get("topic"))
+        self.listener.topics.add(name)
+
+    async def _leave(self, frame: Frame) -> None:
+        assert self.listener is not None
+        self.listener.topics.discard(str(frame.get("topic")))
+
+    async def _message(self, frame: Frame) -> Any:
+        assert self.listener is not None
+        on_message = conf.ON_MESSAGE
+        if on_message is None:
+            raise CommandError("forbidden", "This site takes no messages.")
+        name = frame.get("name")
+        if not isinstance(name, str) or not name:
+            raise CommandError("invalid", "A message needs a name.")
+        try:
+            answer = await _call(on_message, self.listener.user, name, frame.get("data"))
+        except PermissionDenied as error:
+            raise CommandError("forbidden", str(error) or "Not allowed.") from None
+        except ValidationError as error:
+            raise CommandError("invalid", " ".join(error.messages)) from None
+        protocol.encode({"data": answer})
+        return answer
+
+    async def _check_topic(self, user: Any, name: Any) -> str:
+        try:
+            topic = Topic(name)
+        except (TypeError, ValueError) as error:
+            raise CommandError("invalid", str(error)) from None
+        can_join = conf.CAN_JOIN
+        if can_join is None or not await _call(can_join, user, topic.name):
+            raise CommandError("forbidden", "This topic cannot be joined.")
+        return topic.name
+
+    command_handlers: dict[str, Callable[[LiveNotifyConsumer, Frame], Awaitable[Any]]] = {
+        **dict.fromkeys(inbox.ACTIONS, _change_state),
+        "join": _join,
+        "leave": _leave,
+        "message": _message,
+    }
+
+    # Sending
+
+    async def _transmit(self, text: str) -> None:
+        await self.send({"type": "websocket.send", "text": text})
+
+    async def _hang_up(self, code: int, reason: str) -> None:
+        await self.send({"type": "websocket.close", "code": code, "reason": reason})
+
+    def _no_hello(self) -> None:
+        if self.opening is None:
+            self.opening = asyncio.ensure_future(self._refuse(Verdict.NO_HELLO))
+
+    async def _refuse(self, verdict: Verdict) -> None:
+        if self.listener is not None:
+            self.hub.close(self.listener, verdict)
+            return
+        try:
+            await self._transmit(protocol.encode(protocol.bye(verdict)))
+            await self._hang_up(int(verdict), protocol.REASONS[verdict])
+        except Exception as error:
+            # Servers raise whatever they like when a connection is gone.
+            logger.debug("A connection went away while it was refused: %r", error)
+
+
+async def _call(function: Callable[..., Any], *args: Any) -> Any:
+    """Call a function of the site, which may be async, without holding up other readers."""
+    if inspect.iscoroutinefunction(function):
+        return await function(*args)
+    return await database_sync_to_async(function, thread_sensitive=False)(*args)

@@ -1,0 +1,612 @@
+"""The switchboard of one event loop: its listeners, its sweep, its hints.
+
+A hint says "look": it is delivered at once where it carries the content, and otherwise wakes the
+sweep. The sweep alone is relied on: it reads every new row of the log and delivers what no hint
+brought. Nothing here waits for a reader or for the channel layer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable
+from datetime import datetime, timedelta, timezone
+from functools import partial
+from typing import Any, TypeVar
+
+from channels.layers import channel_layers
+from django.utils import translation
+from django.utils.dateparse import parse_datetime
+
+from ..audiences import EVERYONE
+from ..conf import conf
+from . import groups, log, protocol, sessions
+from .database import Database
+from .horizon import Horizon
+from .listener import GRACE, Listener
+from .protocol import Cursor, Verdict
+
+logger = logging.getLogger("django_live_notify")
+
+T = TypeVar("T")
+
+# Seconds without listeners after which the hub lets go of its tasks and connections.
+LINGER = 30.0
+
+# Seconds: hints that come together are answered by one sweep, changed counts by one query.
+SETTLE = 0.02
+RECOUNT = 0.15
+
+# Seconds between two looks at who is still logged in.
+CHECK_SESSIONS_EVERY = 60.0
+
+# Seconds between two echoes through the channel layer, and for one to come back.
+ECHO_EVERY = 10.0
+ECHO_TIMEOUT = 3.0
+
+# Seconds between sweeps while the channel layer is out of order.
+ANXIOUS_INTERVAL = 1.0
+
+_hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
+_hubs_lock = threading.Lock()
+
+
+def get_hub() -> Hub:
+    """Return the hub of the running event loop."""
+    loop = asyncio.get_running_loop()
+    with _hubs_lock:
+        if loop not in _hubs:
+            for other in [other for other in _hubs if other.is_closed()]:
+                del _hubs[other]
+            _hubs[loop] = Hub()
+        return _hubs[loop]
+
+
+def tell_all(hint: dict[str, Any]) -> None:
+    """Hand a hint to each hub of this process, from any thread."""
+    with _hubs_lock:
+        hubs = list(_hubs.items())
+    for loop, hub in hubs:
+        try:
+            loop.call_soon_threadsafe(hub.hinted, hint)
+        except RuntimeError:
+            pass  # The loop was closed.
+
+
+class Hub:
+    """The listeners of one event loop, and what brings them their notifications."""
+
+    def __init__(self) -> None:
+        self._listeners: dict[str, set[Listener]] = {}
+        self._users: dict[str, Any] = {}
+        self._database = Database()
+        self._starting = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._horizon: Horizon | None = None
+        self._epoch = ""
+        self._wake = asyncio.Event()
+        self._changes: dict[log.Change, datetime] = {}
+        self._swept_at = datetime.now(timezone.utc)
+        self._with_sent: set[Listener] = set()
+        self._dirty: dict[str, Any] = {}
+        self._recounting = False
+        self._pings: deque[tuple[float, Listener]] = deque()
+        self._grace: deque[tuple[float, Listener]] = deque()
+        self._layer: Any = None
+        self._layer_works = True
+        self._echoed = 0.0
+        self._membership: groups.Membership | None = None
+        self._stop_timer: asyncio.TimerHandle | None = None
+
+    # Listeners
+
+    async def run(self, job: Callable[[], T]) -> T:
+        """Run a job in the hub's own database threads."""
+        if self._database.closed:
+            self._database = Database()
+        if not self._listeners:
+            self._stop_later()
+        return await self._database.run(job)
+
+    async def admit(
+        self,
+        listener: Listener,
+        *,
+        cursor: Cursor | None,
+        since: datetime | None,
+        ready: dict[str, Any],
+    ) -> None:
+        """Register a listener, bring its client up to date and let live frames follow.
+
+        `ready` has the keys that the caller adds to the first frame. Raises what the database
+        raises; the listener is then not registered.
+        """
+        await self._start()
+        assert self._horizon is not None
+        listener.hold()
+        if cursor is not None and cursor.epoch == self._epoch:
+            listener.after = cursor.id
+        self._register(listener)
+        # Whatever is committed from now on comes by the sweep; the rest is read below.
+        settled = self._horizon.settled
+        try:
+            found = await self.run(
+                partial(log.resume, listener.user, cursor, since, listener.language)
+            )
+        except BaseException:
+            self.dismiss(listener)
+            raise
+        if listener.closing:
+            return
+        if found.reset:
+            listener.after = settled
+        reached = Cursor(found.epoch, settled)
+        first = {
+            "type": "ready",
+            "version": protocol.VERSION,
+            "user": listener.key,
+            "unread": found.unread,
+            "reset": found.reset,
+            "heartbeat": conf.HEARTBEAT,
+            "time": protocol.now(),
+            **ready,
+        }
+        if not found.items:
+            first["cursor"] = str(reached)
+        frames = [first]
+        frames += protocol.notifications(found.items, replay=True, cursor=reached)
+        frames += found.frames
+        listener.release([protocol.encode(frame) for frame in frames], found.ids)
+        self._with_sent.add(listener)
+        now = time.monotonic()
+        # Spread over the first beat, so that a crowd that came together is not pinged together.
+        self._pings.append((now + conf.HEARTBEAT, listener))
+
+    def dismiss(self, listener: Listener) -> None:
+        """Forget a listener whose connection is gone or going."""
+        mine = self._listeners.get(listener.key)
+        if mine is None or listener not in mine:
+            return
+        mine.discard(listener)
+        self._with_sent.discard(listener)
+        if not mine:
+            del self._listeners[listener.key], self._users[listener.key]
+            self._reconcile()
+        if not self._listeners:
+            self._stop_later()
+
+    def close(self, listener: Listener, verdict: Verdict) -> None:
+        """Say bye to a listener and forget it."""
+        listener.close(verdict)
+        self.dismiss(listener)
+
+    def answer_ping(self, listener: Listener) -> None:
+        """Answer a client's ping."""
+        listener.offer(self._beat("pong"))
+
+    async def stop(self, verdict: Verdict = Verdict.RESTARTING) -> None:
+        """Say bye to everybody and end all tasks."""
+        for listener in self._all():
+            self.close(listener, verdict)
+        tasks, self._tasks = self._tasks, set()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._let_go()
+        await asyncio.wait_for(self._database.wait_closed(), ECHO_TIMEOUT)
+
+    def _register(self, listener: Listener) -> None:
+        if self._stop_timer is not None:
+            self._stop_timer.cancel()
+            self._stop_timer = None
+        self._listeners.setdefault(listener.key, set()).add(listener)
+        self._users[listener.key] = listener.user
+        self._reconcile()
+
+    def _reconcile(self) -> None:
+        if self._membership is not None:
+            self._membership.want({groups.user_group(key) for key in self._listeners})
+
+    def _all(self) -> list[Listener]:
+        return [listener for mine in self._listeners.values() for listener in mine]
+
+    def _readers(self) -> dict[str, Any]:
+        # Called from a database thread: copying a dictionary is one step of the interpreter.
+        return self._users.copy()
+
+    # Starting and stopping
+
+    async def _start(self) -> None:
+        async with self._starting:
+            if self._tasks:
+                return
+            await self._begin()
+            self._spawn(self._sweep_forever())
+            self._spawn(self._beat_forever())
+            if groups.reaches_other_processes():
+                self._spawn(self._listen_forever())
+
+    async def _begin(self) -> None:
+        """Take the log as it is now; what can still appear in it are holes."""
+        began, self._swept_at = time.monotonic(), datetime.now(timezone.utc)
+        self._epoch, floor, above = await self.run(log.start)
+        self._horizon = Horizon(floor, conf.COMMIT_WINDOW)
+        self._horizon.record(above, began=began, now=time.monotonic())
+        self._changes.clear()
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _stop_later(self) -> None:
+        if self._stop_timer is None:
+            loop = asyncio.get_running_loop()
+            self._stop_timer = loop.call_later(LINGER, self._stop_if_idle)
+
+    def _stop_if_idle(self) -> None:
+        self._stop_timer = None
+        if not self._listeners:
+            tasks, self._tasks = self._tasks, set()
+            for task in tasks:
+                task.cancel()
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self._database.close()
+        self._horizon = None
+        self._membership = None
+        self._changes.clear()
+        self._pings.clear()
+        self._grace.clear()
+
+    # Hints
+
+    def hinted(self, hint: dict[str, Any]) -> None:
+        """Act on a hint; whatever is wrong with it is the sweep's to mend."""
+        if self._horizon is None or not self._listeners:
+            return
+        handler = self._hint_handlers.get(hint.get("kind", ""))
+        if handler is None:
+            return
+        try:
+            handler(self, hint)
+        except Exception:
+            logger.exception("A hint could not be used.")
+            self._wake.set()
+
+    def _hinted_pushed(self, hint: dict[str, Any]) -> None:
+        assert self._horizon is not None
+        number, content = hint["id"], hint.get("content")
+        if content is None or number <= self._horizon.settled:
+            self._wake.set()
+            return
+        self._deliver(log.Said(content, {key: (False, False) for key in hint["to"]}))
+
+    def _hinted_state(self, hint: dict[str, Any]) -> None:
+        at = parse_datetime(hint["at"])
+        frame = hint["frame"]
+        text = protocol.encode(frame)
+        for key in hint["to"]:
+            for listener in self._listeners.get(key, ()):
+                listener.offer(text)
+            self._mark_dirty([key])
+            if at is not None:
+                # The sweep need not say it again.
+                for number in frame.get("ids", ()):
+                    self._changes["receipt", key, number] = at
+                if "up_to" in frame:
+                    self._changes["follow", key, 0] = at
+
+    def _hinted_retracted(self, hint: dict[str, Any]) -> None:
+        self._wake.set()
+
+    def _hinted_emitted(self, hint: dict[str, Any]) -> None:
+        frame = {"type": "emitted", "name": hint["name"], "data": hint["data"]}
+        if hint["topic"]:
+            frame["topic"] = hint["topic"]
+        text = protocol.encode(frame)
+        if "to" in hint:
+            self._emit(text, hint["to"])
+        elif hint["topic"] == EVERYONE.name:
+            self._emit(text, set(self._listeners) - set(hint["excluded"]))
+        else:
+            self._spawn(self._emit_to_topic(text, hint["topic"], set(hint["excluded"])))
+
+    def _hinted_ended(self, hint: dict[str, Any]) -> None:
+        for key in hint["to"]:
+            for listener in list(self._listeners.get(key, ())):
+                if listener.session.key and listener.session.digest == hint["session"]:
+                    self.close(listener, Verdict(hint["verdict"]))
+
+    _hint_handlers: dict[str, Callable[[Hub, dict[str, Any]], None]] = {
+        "pushed": _hinted_pushed,
+        "state": _hinted_state,
+        "retracted": _hinted_retracted,
+        "emitted": _hinted_emitted,
+        "ended": _hinted_ended,
+    }
+
+    def _emit(self, text: str, keys: Iterable[str]) -> None:
+        for key in keys:
+            for listener in self._listeners.get(key, ()):
+                listener.offer(text, droppable=True)
+
+    async def _emit_to_topic(self, text: str, topic: str, excluded: set[str]) -> None:
+        try:
+            followers = await self.run(partial(log.find_followers, topic, self._readers()))
+        except Exception as error:
+            logger.debug("An event reaches only those who joined: %r", error)
+            followers = set()
+        for listener in self._all():
+            if listener.key not in excluded and (
+                topic in listener.topics or listener.key in followers
+            ):
+                listener.offer(text, droppable=True)
+
+    # The sweep
+
+    async def _sweep_forever(self) -> None:
+        failing = False
+        while True:
+            try:
+                await asyncio.wait_for(self._wake.wait(), self._pause())
+                await asyncio.sleep(SETTLE)
+            except asyncio.TimeoutError:
+                pass
+            self._wake.clear()
+            if not self._listeners:
+                continue
+            try:
+                await self._sweep()
+                failing = False
+            except Exception as error:
+                if not failing:
+                    logger.warning("The log cannot be read (%s), trying again.", type(error).__name__)
+                    logger.debug("Reading the log failed.", exc_info=error)
+                failing = True
+                # Not at once, however many hints come in.
+                await asyncio.sleep(min(ANXIOUS_INTERVAL, conf.SWEEP_INTERVAL))
+
+    def _pause(self) -> float:
+        interval = conf.SWEEP_INTERVAL
+        if not self._layer_works:
+            interval = min(interval, ANXIOUS_INTERVAL)
+        return interval * random.uniform(0.9, 1.1)
+
+    async def _sweep(self) -> None:
+        assert self._horizon is not None
+        began, began_at = time.monotonic(), datetime.now(timezone.utc)
+        since = self._swept_at - timedelta(seconds=conf.COMMIT_WINDOW)
+        known = dict(self._changes)
+        found = await self.run(
+            partial(log.sweep, self._horizon.spans(), since, self._readers, known)
+        )
+        if found.epoch != self._epoch:
+            await self._start_over()
+            return
+        for said in found.said:
+            self._deliver(said)
+        for said in found.late:
+            self._deliver(said, late=True)
+        for key, ids in found.retracted.items():
+            self._offer(key, protocol.encode({"type": "retracted", "ids": ids}))
+        self._offer_states(found)
+        self._horizon.record(found.ids, began=began, now=time.monotonic())
+        self._forget_settled()
+        # Hints may have noted later changes meanwhile; older ones than `since` are not read again.
+        kept = {change: at for change, at in self._changes.items() if at >= since}
+        self._changes = _latest(found.changes, kept)
+        self._swept_at = began_at
+        self._mark_dirty(found.dirty)
+
+    def _offer_states(self, found: log.Sweep) -> None:
+        """Say what changed, unless a hint has brought a later change while this was read."""
+        fresh: dict[str, list[log.State]] = {}
+        for change, state in found.states:
+            if self._changes.get(change, found.changes[change]) <= found.changes[change]:
+                fresh.setdefault(change[1], []).append(state)
+        for key, states in fresh.items():
+            for frame in protocol.states(states):
+                self._offer(key, protocol.encode(frame))
+
+    def _deliver(self, said: log.Said, *, late: bool = False) -> None:
+        """Hand a notification to each listener of its readers, encoded once a language."""
+        number = said.packed["id"]
+        texts: dict[tuple[str, bool, bool], str] = {}
+        for key, (seen, read) in said.readers.items():
+            for listener in self._listeners.get(key, ()):
+                variant = (listener.language, seen, read)
+                if variant not in texts:
+                    texts[variant] = _encode(said.packed, *variant)
+                if not listener.deliver(number, texts[variant], late=late):
+                    continue
+                self._with_sent.add(listener)
+                self._mark_dirty([key])
+                if listener.wants_ping:
+                    self._ping(listener)
+
+    def _offer(self, key: str, text: str) -> None:
+        for listener in self._listeners.get(key, ()):
+            listener.offer(text)
+
+    def _forget_settled(self) -> None:
+        assert self._horizon is not None
+        settled = self._horizon.settled
+        for listener in list(self._with_sent):
+            listener.sent = {number for number in listener.sent if number > settled}
+            if not listener.sent:
+                self._with_sent.discard(listener)
+
+    async def _start_over(self) -> None:
+        """Send everybody to a new start: this is another log than before."""
+        logger.warning("The log was replaced; all clients start afresh.")
+        await self._begin()
+        for listener in self._all():
+            self.close(listener, Verdict.RESTARTING)
+
+    # Counts
+
+    def _mark_dirty(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            if key in self._users:
+                self._dirty[key] = self._users[key]
+        if self._dirty and not self._recounting:
+            self._recounting = True
+            self._spawn(self._recount())
+
+    async def _recount(self) -> None:
+        try:
+            while self._dirty:
+                await asyncio.sleep(RECOUNT)
+                dirty, self._dirty = self._dirty, {}
+                for key, unread in (await self.run(partial(log.count_unread, dirty))).items():
+                    self._offer(key, protocol.encode({"type": "unread", "unread": unread}))
+        except Exception as error:
+            # The next change or beat counts again.
+            logger.debug("Counting failed: %r", error)
+        finally:
+            self._recounting = False
+
+    # Beats
+
+    async def _beat_forever(self) -> None:
+        checked = time.monotonic()
+        while True:
+            await asyncio.sleep(min(1.0, conf.HEARTBEAT / 4))
+            now = time.monotonic()
+            while self._pings and self._pings[0][0] <= now:
+                _, listener = self._pings.popleft()
+                if not listener.closing:
+                    self._ping(listener)
+                    self._pings.append((now + conf.HEARTBEAT, listener))
+            while self._grace and self._grace[0][0] <= now:
+                self._judge(self._grace.popleft()[1])
+            if now - checked >= CHECK_SESSIONS_EVERY:
+                checked = now
+                self._spawn(self._check_sessions())
+
+    def _beat(self, kind: str) -> str:
+        frame = {"type": kind, "time": protocol.now()}
+        if self._horizon is not None:
+            frame["cursor"] = str(Cursor(self._epoch, self._horizon.settled))
+        return protocol.encode(frame)
+
+    def _ping(self, listener: Listener) -> None:
+        listener.ping(self._beat("ping"))
+        self._grace.append((time.monotonic() + GRACE, listener))
+
+    def _judge(self, listener: Listener) -> None:
+        if listener.closing:
+            return
+        if listener.is_silent:
+            self.close(listener, Verdict.NO_PONG)
+        elif listener.is_slow:
+            self.close(listener, Verdict.TOO_SLOW)
+
+    async def _check_sessions(self) -> None:
+        listeners = self._all()
+        try:
+            ended = await self.run(
+                partial(sessions.find_ended, [listener.session for listener in listeners])
+            )
+        except Exception as error:
+            logger.debug("Sessions were not checked: %r", error)
+            return
+        for listener in listeners:
+            if listener.session in ended:
+                self.close(listener, Verdict.REFRESH)
+
+    # The channel layer
+
+    async def _listen_forever(self) -> None:
+        while True:
+            try:
+                await self._listen()
+            except Exception as error:
+                self._note_layer(False, error)
+                await asyncio.sleep(groups.RETRY_AFTER)
+
+    async def _listen(self) -> None:
+        if self._layer is None:
+            # One of its own: what other consumers receive cannot fill its buffers.
+            self._layer = channel_layers.make_backend(conf.CHANNEL_LAYER)
+        layer = self._layer
+        channel = await asyncio.wait_for(layer.new_channel("live_notify"), ECHO_TIMEOUT)
+        self._membership = groups.Membership(layer, channel)
+        self._reconcile()
+        helpers = [
+            asyncio.ensure_future(self._membership.run()),
+            asyncio.ensure_future(self._echo_forever(layer, channel)),
+        ]
+        try:
+            while True:
+                await self._receive(layer, channel)
+        finally:
+            self._membership = None
+            for helper in helpers:
+                helper.cancel()
+            await asyncio.gather(*helpers, return_exceptions=True)
+
+    async def _receive(self, layer: Any, channel: str) -> None:
+        try:
+            message = await layer.receive(channel)
+        except Exception as error:
+            logger.debug("Receiving from the channel layer failed: %r", error)
+            # An idle connection may time out; any other may have been to an emptied Redis.
+            if self._membership is not None and type(error).__name__ != "TimeoutError":
+                self._membership.renew()
+            await asyncio.sleep(0.1)
+            return
+        if message.get("type") == "live_notify.echo":
+            self._echoed = time.monotonic()
+            self._note_layer(True)
+        elif message.get("origin") != groups.get_origin():
+            for hint in message.get("hints", ()):
+                self.hinted(hint)
+
+    async def _echo_forever(self, layer: Any, channel: str) -> None:
+        while True:
+            sent = time.monotonic()
+            try:
+                echo = {"type": "live_notify.echo"}
+                await asyncio.wait_for(layer.send(channel, echo), ECHO_TIMEOUT)
+                await asyncio.sleep(ECHO_TIMEOUT)
+                if self._echoed < sent:
+                    raise TimeoutError("no echo")
+            except Exception as error:
+                self._note_layer(False, error)
+                await asyncio.sleep(groups.RETRY_AFTER)
+            else:
+                await asyncio.sleep(ECHO_EVERY - ECHO_TIMEOUT)
+
+    def _note_layer(self, works: bool, error: Exception | None = None) -> None:
+        if works and not self._layer_works:
+            logger.info("The channel layer works again.")
+            if self._membership is not None:
+                self._membership.renew()
+            self._wake.set()
+        elif not works and self._layer_works:
+            logger.warning(
+                "The channel layer is out of order (%s); the sweep delivers.", type(error).__name__
+            )
+        self._layer_works = works
+
+
+def _encode(packed: dict[str, Any], language: str, seen: bool, read: bool) -> str:
+    with translation.override(language):
+        items = [protocol.item(packed, seen=seen, read=read)]
+    return protocol.encode({"type": "notifications", "items": items, "replay": False})
+
+
+def _latest(
+    one: dict[log.Change, datetime], other: dict[log.Change, datetime]
+) -> dict[log.Change, datetime]:
+    merged = dict(one)
+    for change, at in other.items():
+        merged[change] = max(at, merged.get(change, at))
+    return merged

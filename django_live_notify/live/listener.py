@@ -1,0 +1,200 @@
+"""One reader's connection, as the hub sees it: a bounded outbox that never makes the hub wait."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from ..conf import conf
+from . import protocol
+from .protocol import Verdict
+from .sessions import Session
+
+logger = logging.getLogger("django_live_notify")
+
+# Seconds for which a client may leave a ping unanswered.
+GRACE = 10.0
+
+
+class Listener:
+    """What is sent goes through here: frames in order, and a verdict at the end.
+
+    A server that applies no back-pressure (daphne) takes everything at once, so what counts is what
+    the client has not acknowledged: it answers each ping, and nothing overtakes a ping.
+    """
+
+    def __init__(
+        self,
+        user: Any,
+        session: Session,
+        language: str,
+        *,
+        transmit: Callable[[str], Awaitable[None]],
+        hang_up: Callable[[int, str], Awaitable[None]],
+    ) -> None:
+        self.user = user
+        self.key = protocol.user_key(user)
+        self.session = session
+        self.language = language
+        self.topics: set[str] = set()
+        # Ids above the settled ones that were sent here already.
+        self.sent: set[int] = set()
+        # The client's own cursor: what is new to this process may be old to the client.
+        self.after = 0
+        self.closing = False
+        self.heard_at = time.monotonic()
+        self._transmit = transmit
+        self._hang_up = hang_up
+        self._held: list[tuple[int | None, str]] | None = None
+        self._outbox: deque[tuple[str, bool]] = deque()
+        self._outbox_bytes = 0
+        self._drainer: asyncio.Task[None] | None = None
+        self._verdict: Verdict | None = None
+        limits = conf.LIMITS
+        self._max_frames = limits["backlog_frames"]
+        self._max_bytes = limits["backlog_bytes"]
+        # Frames and bytes queued so far, and as they were at each ping not answered yet.
+        self._total = (0, 0)
+        self._acknowledged = (0, 0)
+        self._pings: deque[tuple[int, int]] = deque()
+        self._pinged_at = 0.0
+
+    # What the hub does
+
+    def hold(self) -> None:
+        """Keep live frames back until `release()`: they come behind the replay."""
+        self._held = []
+
+    def release(self, frames: list[str], replayed: set[int]) -> None:
+        """Send the replay, then what was held and is not in it."""
+        held, self._held = self._held or [], None
+        self.sent |= replayed
+        for text in frames:
+            self.offer(text)
+        for number, text in held:
+            if number is None or number not in replayed:
+                self.offer(text)
+
+    def deliver(self, number: int, text: str, *, late: bool = False) -> bool:
+        """Send a notification, unless this listener or its client has had it; say which."""
+        if number in self.sent or (number <= self.after and not late):
+            return False
+        self.sent.add(number)
+        self.offer(text, number=number)
+        return True
+
+    def offer(self, text: str, *, number: int | None = None, droppable: bool = False) -> None:
+        """Send a frame as soon as the connection takes it."""
+        if self.closing:
+            return
+        if self._held is not None:
+            self._held.append((number, text))
+            if len(self._held) > self._max_frames:
+                self.close(Verdict.TOO_SLOW)
+            return
+        frames, size = self._total
+        self._total = (frames + 1, size + len(text))
+        self._outbox.append((text, droppable))
+        self._outbox_bytes += len(text)
+        if self._is_over(len(self._outbox), self._outbox_bytes):
+            self._drop_emits()
+        self._start_draining()
+
+    def ping(self, text: str) -> None:
+        """Send a ping, whose answer also acknowledges what was sent before it."""
+        if self._held is not None or self.closing:
+            return
+        self._pinged_at = time.monotonic()
+        self._pings.append(self._total)
+        self.offer(text)
+
+    def pong(self) -> None:
+        """Note the answer to a ping."""
+        if self._pings:
+            self._acknowledged = self._pings.popleft()
+
+    def heard(self) -> None:
+        """Note that the client is alive."""
+        self.heard_at = time.monotonic()
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the client said nothing since a ping that is older than the grace."""
+        pinged = self._pings and time.monotonic() - self._pinged_at >= GRACE
+        return bool(pinged and self.heard_at < self._pinged_at)
+
+    @property
+    def wants_ping(self) -> bool:
+        """Whether half of the allowed backlog is on its way and no ping is behind it."""
+        frames, size = self._unacknowledged()
+        half_full = frames * 2 > self._max_frames or size * 2 > self._max_bytes
+        return half_full and not self._pings and self._held is None and not self.closing
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether more than the allowed backlog went unacknowledged for longer than the grace."""
+        if not self._pings or time.monotonic() - self._pinged_at < GRACE:
+            return False
+        return self._is_over(*self._unacknowledged())
+
+    def close(self, verdict: Verdict, after: tuple[float, float] = (0, 5)) -> None:
+        """Say bye with a reason, and hang up."""
+        if self.closing:
+            return
+        self.closing = True
+        self._verdict = verdict
+        self._held = None
+        if verdict in (Verdict.TOO_SLOW, Verdict.NO_PONG):
+            self._clear()
+        self._outbox.append((protocol.encode(protocol.bye(verdict, after)), False))
+        self._start_draining()
+
+    def abandon(self) -> None:
+        """Stop sending: the connection is gone."""
+        self.closing = True
+        self._clear()
+        if self._drainer is not None:
+            self._drainer.cancel()
+
+    # How it is sent
+
+    def _unacknowledged(self) -> tuple[int, int]:
+        return self._total[0] - self._acknowledged[0], self._total[1] - self._acknowledged[1]
+
+    def _is_over(self, frames: int, size: int) -> bool:
+        return frames > self._max_frames or size > self._max_bytes
+
+    def _drop_emits(self) -> None:
+        self._outbox = deque(entry for entry in self._outbox if not entry[1])
+        self._outbox_bytes = sum(len(text) for text, _ in self._outbox)
+        if self._is_over(len(self._outbox), self._outbox_bytes):
+            self.close(Verdict.TOO_SLOW)
+
+    def _clear(self) -> None:
+        self._outbox.clear()
+        self._outbox_bytes = 0
+
+    def _start_draining(self) -> None:
+        # A task while there is something to send, none for an idle connection.
+        if self._drainer is None:
+            self._drainer = asyncio.ensure_future(self._drain())
+
+    async def _drain(self) -> None:
+        try:
+            while self._outbox:
+                text, _ = self._outbox.popleft()
+                self._outbox_bytes -= len(text)
+                await self._transmit(text)
+            if self._verdict is not None:
+                await self._hang_up(int(self._verdict), protocol.REASONS[self._verdict])
+        except Exception as error:
+            # Servers raise whatever they like when a connection is gone; its consumer is told.
+            logger.debug("A connection went away while sending: %r", error)
+            self.closing = True
+            self._clear()
+        finally:
+            self._drainer = None

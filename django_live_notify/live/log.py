@@ -1,0 +1,343 @@
+"""What the hub reads from the log: plain functions that query, for its own threads.
+
+They use the alias that notifications are written to, in autocommit: never a replica, and never a
+view's transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import models, router
+from django.utils import timezone, translation
+
+from ..audiences import BATCH_SIZE, EVERYONE
+from ..conf import conf
+from ..models import Follow, LogState, Notification, Receipt
+from ..querysets import joined_at
+from . import protocol
+from .protocol import Cursor
+
+# Users by their key on the wire.
+Readers = Mapping[str, Any]
+
+# A receipt's state, or a reader's watermarks: see `protocol.states()`.
+State = dict[str, Any]
+
+# Which of a reader's rows changed, and when: ("receipt", key, id), ("follow", key, 0) …
+Change = tuple[str, str, int]
+
+
+@dataclass
+class Said:
+    """A notification that addresses readers of this process: key → (seen, read)."""
+
+    packed: dict[str, Any]
+    readers: dict[str, tuple[bool, bool]]
+
+
+@dataclass
+class Sweep:
+    """What one look at the log found."""
+
+    epoch: str
+    ids: list[int] = field(default_factory=list)
+    said: list[Said] = field(default_factory=list)
+    late: list[Said] = field(default_factory=list)
+    retracted: dict[str, list[int]] = field(default_factory=dict)
+    states: list[tuple[Change, State]] = field(default_factory=list)
+    dirty: set[str] = field(default_factory=set)
+    changes: dict[Change, datetime] = field(default_factory=dict)
+
+
+@dataclass
+class Resume:
+    """What brings a client up to date."""
+
+    epoch: str
+    reset: bool
+    unread: int
+    # What is above the cursor, oldest first.
+    items: list[dict[str, Any]]
+    # What changed below it, and what was committed too late for it: frames to send after it.
+    frames: list[dict[str, Any]]
+    # The ids of all notifications in the above.
+    ids: set[int]
+
+
+def alias() -> str:
+    """Return the database alias of the log."""
+    return router.db_for_write(Notification)
+
+
+def start() -> tuple[str, int, list[int]]:
+    """Return the epoch, the newest id older than the window, and the ids above it."""
+    rows = Notification.objects.using(alias())
+    floor = rows.floor()
+    above = rows.filter(pk__gt=floor).values_list("pk", flat=True)
+    return LogState.current().epoch, floor, list(above)
+
+
+def sweep(
+    spans: list[tuple[int, int | None]],
+    since: datetime,
+    get_readers: Callable[[], Readers],
+    known: Mapping[Change, datetime],
+) -> Sweep:
+    """Read what is new in the spans of ids, and what changed since a time."""
+    found = Sweep(LogState.current().epoch)
+    wanted = models.Q()
+    for first, last in spans:
+        wanted |= models.Q(pk__gte=first) if last is None else models.Q(pk__range=(first, last))
+    rows = list(
+        Notification.objects.using(alias())
+        .filter(wanted)
+        .order_by("pk")
+        .values_list("pk", "topic", "created_at")
+    )
+    # Asked for only now: whoever comes later reads what these rows were read from.
+    readers = get_readers()
+    found.ids = [pk for pk, *_ in rows]
+    found.said = _load(_address(rows, readers))
+    _find_changed_notifications(found, since, readers, known)
+    _find_changed_states(found, since, readers, known)
+    return found
+
+
+def resume(user: Any, cursor: Cursor | None, since: datetime | None, language: str) -> Resume:
+    """Read what a client has missed: rows above its cursor, changes since it was last heard."""
+    log = LogState.current()
+    rows = Notification.objects.using(alias())
+    window = timedelta(seconds=conf.COMMIT_WINDOW)
+    inbox = rows.for_user(user)
+    changed_since = since - window if since else None
+    reset = cursor is not None and not _is_known(cursor, log, rows)
+    missed: list[Any] = []
+    if not reset:
+        above = _above(inbox, cursor, changed_since)
+        limit = conf.REPLAY_LIMIT
+        missed = list(above.order_by("pk").select_related("actor")[: limit + 1])
+        reset = len(missed) > limit
+    with translation.override(language):
+        items = [] if reset else [protocol.item_of(row) for row in missed]
+        late = [] if reset else _find_late(inbox, changed_since, {item["id"] for item in items})
+    frames = list(protocol.notifications(late, replay=False))
+    if changed_since is not None and not reset:
+        frames += _find_missed_states(user, changed_since)
+    ids = {item["id"] for item in (*items, *late)}
+    return Resume(log.epoch, reset, inbox.unread().count_capped(), items, frames, ids)
+
+
+def count_unread(users: Readers) -> dict[str, int]:
+    """Return each reader's unread notifications, up to 100."""
+    inboxes = Notification.objects.using(alias())
+    return {key: inboxes.for_user(user).unread().count_capped() for key, user in users.items()}
+
+
+def find_followers(topic: str, readers: Readers) -> set[str]:
+    """Return which readers follow a topic now."""
+    follows = Follow.objects.using(alias()).filter(topic=topic, until=None)
+    return {
+        key
+        for batch in _batches(readers)
+        for (pk,) in follows.filter(user_id__in=_pks(batch)).values_list("user_id")
+        if (key := str(pk)) in readers
+    }
+
+
+def _is_known(cursor: Cursor, log: LogState, rows: Any) -> bool:
+    """Say whether a cursor is of this log, of a part that is still there."""
+    # A cursor ahead of the log comes from before it was restored from a backup.
+    return cursor.epoch == log.epoch and (
+        log.pruned_to <= cursor.id <= max(rows.newest_id(), log.pruned_to)
+    )
+
+
+def _above(inbox: Any, cursor: Cursor | None, since: datetime | None) -> Any:
+    if cursor is not None:
+        return inbox.filter(pk__gt=cursor.id)
+    # A first visit: what was said since the page was rendered. The window is taken off since a
+    # row gets its time when it is inserted, which may be before the page and seen after it.
+    return inbox.filter(created_at__gte=since) if since is not None else inbox.none()
+
+
+def _find_late(inbox: Any, since: datetime | None, replayed: set[int]) -> list[dict[str, Any]]:
+    if since is None:
+        return []
+    late = inbox.filter(changed_at__gte=since).order_by("pk").select_related("actor")
+    return [protocol.item_of(row) for row in late if row.pk not in replayed]
+
+
+def _find_missed_states(user: Any, since: datetime) -> Iterator[dict[str, Any]]:
+    yield from protocol.states([*_find_marks([user.pk], since), *_find_receipts([user.pk], since)])
+    retracted = (
+        Notification.objects.using(alias())
+        .addressed_to(user)
+        .filter(changed_at__gte=since, retracted_at__isnull=False)
+        .values_list("pk", flat=True)
+    )
+    if ids := list(retracted):
+        yield {"type": "retracted", "ids": ids}
+
+
+def _find_marks(users: list[Any], since: datetime) -> Iterable[State]:
+    return (
+        Follow.objects.using(alias())
+        .filter(topic=EVERYONE.name, changed_at__gte=since, user_id__in=users)
+        .values("user_id", "changed_at", "read_to", "seen_to")
+    )
+
+
+def _find_receipts(users: list[Any], since: datetime) -> Iterable[State]:
+    return (
+        Receipt.objects.using(alias())
+        .filter(changed_at__gte=since, recipient_id__in=users)
+        .order_by("changed_at")
+        .values(
+            "changed_at",
+            "read_at",
+            "seen_at",
+            "archived_at",
+            "notification_id",
+            user_id=models.F("recipient_id"),
+        )
+    )
+
+
+def _find_changed_notifications(
+    found: Sweep, since: datetime, readers: Readers, known: Mapping[Change, datetime]
+) -> None:
+    """Find what was retracted, what was committed late, and whose count an expiry changes."""
+    now = timezone.now()
+    expired = models.Q(expires_at__gte=since, expires_at__lte=now)
+    rows = list(
+        Notification.objects.using(alias())
+        .filter(models.Q(changed_at__gte=since) | expired)
+        .order_by("pk")
+        .values_list(
+            "pk", "topic", "created_at", "changed_at", "retracted_at", "expires_at"
+        )
+    )
+    fresh = []
+    for row in rows:
+        change: Change = ("notification", "", row[0])
+        stamp = max(time for time in row[3:] if time is not None and time <= now + timedelta(days=1))
+        found.changes[change] = stamp
+        if known.get(change) != stamp:
+            fresh.append(row)
+    addressed = _address([row[:3] for row in fresh], readers)
+    for keys in addressed.values():
+        found.dirty.update(keys)
+    for pk, *_, retracted_at, _expires_at in fresh:
+        if retracted_at is not None:
+            for key in addressed.get(pk, ()):
+                found.retracted.setdefault(key, []).append(pk)
+    late = {row[0] for row in fresh if row[3] is not None and row[4] is None}
+    found.late = _load({pk: keys for pk, keys in addressed.items() if pk in late})
+
+
+def _find_changed_states(
+    found: Sweep, since: datetime, readers: Readers, known: Mapping[Change, datetime]
+) -> None:
+    for batch in _batches(readers):
+        users = _pks(batch)
+        for state in (*_find_marks(users, since), *_find_receipts(users, since)):
+            key = str(state["user_id"])
+            change: Change = (
+                ("receipt", key, state["notification_id"]) if "notification_id" in state else ("follow", key, 0)
+            )
+            found.changes[change] = state["changed_at"]
+            if known.get(change) != state["changed_at"]:
+                found.states.append((change, state))
+                found.dirty.add(key)
+
+
+def _load(addressed: Mapping[int, dict[str, tuple[bool, bool]]]) -> list[Said]:
+    """Load the content of what addresses somebody here, oldest first."""
+    ids = sorted(pk for pk, keys in addressed.items() if keys)
+    said = []
+    for start in range(0, len(ids), BATCH_SIZE):
+        rows = Notification.objects.using(alias()).current()
+        rows = rows.filter(pk__in=ids[start : start + BATCH_SIZE]).select_related("actor")
+        said += [Said(protocol.pack(row), addressed[row.pk]) for row in rows.order_by("pk")]
+    return said
+
+
+def _address(
+    rows: list[tuple[int, str, datetime]], readers: Readers
+) -> dict[int, dict[str, tuple[bool, bool]]]:
+    """Find which readers rows address, by their id, topic and time."""
+    addressed: dict[int, dict[str, tuple[bool, bool]]] = {pk: {} for pk, *_ in rows}
+    if not rows or not readers:
+        return addressed
+    topics: dict[str, list[tuple[int, datetime]]] = {}
+    for pk, topic, created_at in rows:
+        if topic:
+            topics.setdefault(topic, []).append((pk, created_at))
+    excluded: set[tuple[int, str]] = set()
+    for batch in _batches(readers):
+        _add_followers(addressed, topics, batch)
+        for start in range(0, len(rows), BATCH_SIZE):
+            _add_recipients(addressed, excluded, rows[start : start + BATCH_SIZE], batch)
+    for pk, key in excluded:
+        addressed[pk].pop(key, None)
+    return addressed
+
+
+def _add_recipients(
+    addressed: dict[int, dict[str, tuple[bool, bool]]],
+    excluded: set[tuple[int, str]],
+    rows: list[tuple[int, str, datetime]],
+    readers: Mapping[str, Any],
+) -> None:
+    receipts = Receipt.objects.using(alias()).filter(
+        notification_id__in=[pk for pk, *_ in rows], recipient_id__in=_pks(readers)
+    )
+    for pk, recipient, seen_at, read_at, excluded_at in receipts.values_list(
+        "notification_id", "recipient_id", "seen_at", "read_at", "excluded_at"
+    ):
+        if excluded_at is not None:
+            excluded.add((pk, str(recipient)))
+        else:
+            addressed[pk][str(recipient)] = (seen_at is not None, read_at is not None)
+
+
+def _add_followers(
+    addressed: dict[int, dict[str, tuple[bool, bool]]],
+    topics: Mapping[str, list[tuple[int, datetime]]],
+    readers: Mapping[str, Any],
+) -> None:
+    if not topics:
+        return
+    follows = Follow.objects.using(alias()).filter(
+        topic__in=list(topics), user_id__in=_pks(readers)
+    )
+    joined_after: dict[str, int] = {}
+    for follow in follows:
+        key = str(follow.user_id)
+        if follow.topic == EVERYONE.name:
+            joined_after[key] = follow.since
+            continue
+        for pk, _created_at in topics[follow.topic]:
+            if follow.since < pk and (follow.until is None or pk <= follow.until):
+                addressed[pk].setdefault(key, (pk <= follow.seen_to, pk <= follow.read_to))
+    for pk, created_at in topics.get(EVERYONE.name, ()):
+        for key, user in readers.items():
+            joined = joined_at(user)
+            was_there = pk > joined_after.get(key, 0) if joined is None else created_at >= joined
+            if was_there:
+                addressed[pk].setdefault(key, (False, False))
+
+
+def _pks(readers: Readers) -> list[Any]:
+    return [user.pk for user in readers.values()]
+
+
+def _batches(readers: Readers) -> Iterable[dict[str, Any]]:
+    entries = list(readers.items())
+    for start in range(0, len(entries), BATCH_SIZE):
+        yield dict(entries[start : start + BATCH_SIZE])
+

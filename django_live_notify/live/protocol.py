@@ -1,0 +1,261 @@
+"""The wire `live-notify.v1`: frames, cursors, verdicts. Pure functions, no state of their own.
+
+Text frames hold one JSON object each, told apart by `type`. Unknown keys are ignored.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+from django.core.serializers.json import DjangoJSONEncoder
+from django.utils.dateparse import parse_datetime
+
+from ..content import render
+
+if TYPE_CHECKING:
+    from ..models import Notification
+
+SUBPROTOCOL = "live-notify.v1"
+VERSION = 1
+
+# Items of one frame of a replay; a frame of more would hold up a ping behind it.
+ITEMS_PER_FRAME = 50
+
+
+class Verdict(IntEnum):
+    """Why the server closes. Clients go by the range, so a new code works with old clients."""
+
+    # 4000–4399: retry with back-off.
+    RESTARTING = 4000
+    NO_PONG = 4001
+    TOO_SLOW = 4002
+    TOO_OLD = 4003
+    TOO_MANY_REQUESTS = 4029
+    # 4400–4499: retry after doing something.
+    REFRESH = 4401
+    NO_HELLO = 4408
+    # 4500–4999: stop.
+    NO_COMMON_VERSION = 4500
+    BROKEN_PROTOCOL = 4501
+    NOT_LOGGED_IN = 4510
+    LOGGED_OUT = 4511
+    FORBIDDEN = 4512
+    TOO_MANY_CONNECTIONS = 4513
+
+    @property
+    def retry(self) -> bool:
+        return self < 4500
+
+
+REASONS = {
+    Verdict.RESTARTING: "The server is restarting.",
+    Verdict.NO_PONG: "No answer to a ping.",
+    Verdict.TOO_SLOW: "The connection cannot keep up.",
+    Verdict.TOO_OLD: "The connection has lasted long enough.",
+    Verdict.TOO_MANY_REQUESTS: "Too many requests.",
+    Verdict.REFRESH: "The session must be refreshed.",
+    Verdict.NO_HELLO: "No hello was received.",
+    Verdict.NO_COMMON_VERSION: "No common version of the protocol.",
+    Verdict.BROKEN_PROTOCOL: "The protocol was broken.",
+    Verdict.NOT_LOGGED_IN: "Not logged in.",
+    Verdict.LOGGED_OUT: "Logged out, or somebody else is logged in.",
+    Verdict.FORBIDDEN: "Not allowed.",
+    Verdict.TOO_MANY_CONNECTIONS: "Too many connections.",
+}
+
+
+class CommandError(Exception):
+    """A command that is answered by an `error` frame."""
+
+    def __init__(self, code: str, message: str, ref: Any = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.ref = ref
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """How far a client got: `"1.<epoch>.<id>"`, opaque to everybody else."""
+
+    epoch: str
+    id: int
+
+    @classmethod
+    def parse(cls, text: Any) -> Cursor | None:
+        """Return the cursor of a client, or None for anything that is none."""
+        if not isinstance(text, str) or len(text) > 100:
+            return None
+        version, _, rest = text.partition(".")
+        epoch, _, number = rest.rpartition(".")
+        if version != "1" or not number.isascii() or not number.isdigit():
+            return None
+        # Ids are 64 bits wide, and a database refuses to compare with more.
+        return cls(epoch, min(int(number), 2**63 - 1))
+
+    def __str__(self) -> str:
+        return f"1.{self.epoch}.{self.id}"
+
+
+def encode(frame: Mapping[str, Any]) -> str:
+    """Return a frame as it is sent."""
+    return json.dumps(frame, cls=DjangoJSONEncoder, ensure_ascii=False, separators=(",", ":"))
+
+
+def parse(text: str | None, data: bytes | None, limit: int) -> dict[str, Any]:
+    """Return a client's command. Raises CommandError for whatever is none."""
+    if text is None:
+        raise CommandError("invalid", "Binary frames are not understood.")
+    if len(text) > limit or len(text.encode(errors="replace")) > limit:
+        raise CommandError("too_large", f"A frame may have at most {limit} bytes.")
+    try:
+        frame = json.loads(text, parse_constant=_refuse_constant)
+        # What could not be answered or stored is refused here: half of a surrogate pair.
+        text.encode()
+        json.dumps(frame, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        raise CommandError("invalid", "A frame must be JSON.") from None
+    if not isinstance(frame, dict) or not isinstance(frame.get("type"), str):
+        raise CommandError("invalid", "A frame must be a JSON object with a type.")
+    if not isinstance(frame.get("ref"), (str, int, type(None))):
+        raise CommandError("invalid", "ref must be a string or a number.")
+    return frame
+
+
+def parse_time(text: Any) -> datetime | None:
+    """Return an aware time in ISO 8601, or None for anything that is none."""
+    if not isinstance(text, str) or len(text) > 64:
+        return None
+    try:
+        value = parse_datetime(text)
+        return value.astimezone(timezone.utc) if value and value.tzinfo else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def now() -> str:
+    """Return the server's time as it is written on the wire."""
+    return format_time(datetime.now(timezone.utc))
+
+
+def format_time(value: datetime) -> str:
+    """Return a time as it is written on the wire: ISO 8601, UTC."""
+    return value.astimezone(timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def pack(notification: Notification) -> dict[str, Any]:
+    """Return the content of a notification as hints carry it: JSON, not yet in a language."""
+    return {
+        "id": notification.pk,
+        "kind": notification.kind,
+        "level": str(notification.level),
+        "title": notification.title,
+        "title_translated": notification.title_translated,
+        "body": notification.body,
+        "body_translated": notification.body_translated,
+        "params": notification.params,
+        "url": notification.url,
+        "icon": notification.icon,
+        "data": notification.data,
+        "actions": notification.actions,
+        "actor": _pack_actor(notification.actor),
+        "topic": notification.topic,
+        "tag": notification.tag,
+        "created_at": format_time(notification.created_at),
+        "expires_at": notification.expires_at and format_time(notification.expires_at),
+    }
+
+
+def item(packed: Mapping[str, Any], *, seen: bool = False, read: bool = False) -> dict[str, Any]:
+    """Return a packed notification as clients get it, in the language that is active."""
+    item = {key: value for key, value in packed.items() if key not in _INTERNAL}
+    for name in ("title", "body"):
+        item[name] = render(
+            packed[name], translated=packed[f"{name}_translated"], params=packed["params"]
+        )
+    return {**item, "seen": seen, "read": read}
+
+
+def item_of(notification: Any) -> dict[str, Any]:
+    """Return a notification of `for_user()` as its reader gets it."""
+    seen, read = notification.seen_at is not None, notification.read_at is not None
+    return item(pack(notification), seen=seen, read=read)
+
+
+def notifications(
+    items: list[dict[str, Any]], *, replay: bool, cursor: Cursor | None = None
+) -> Iterator[dict[str, Any]]:
+    """Yield the frames for items; only the last one carries the cursor."""
+    for start in range(0, len(items), ITEMS_PER_FRAME):
+        frame: dict[str, Any] = {
+            "type": "notifications",
+            "items": items[start : start + ITEMS_PER_FRAME],
+            "replay": replay,
+        }
+        if cursor is not None and start + ITEMS_PER_FRAME >= len(items):
+            frame["cursor"] = str(cursor)
+        yield frame
+
+
+def states(rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the `state` frames that bring a client up to date, whatever it knew before.
+
+    A row is a receipt's state (`notification_id`, `seen_at`, `read_at`, `archived_at`) or a reader's watermarks
+    (`read_to`, `seen_to`); watermarks come first, since a receipt may except itself from them.
+    """
+    ids: dict[str, list[int]] = {}
+    marks: list[dict[str, Any]] = []
+    for row in rows:
+        if "read_to" in row:
+            for action, up_to in (("read", row["read_to"]), ("seen", row["seen_to"])):
+                if up_to:
+                    marks.append({"type": "state", "action": action, "up_to": up_to})
+            continue
+        ids.setdefault("read" if row["read_at"] else "unread", []).append(row["notification_id"])
+        ids.setdefault("archive" if row["archived_at"] else "unarchive", []).append(row["notification_id"])
+        if row["seen_at"]:
+            ids.setdefault("seen", []).append(row["notification_id"])
+    yield from marks
+    for action, changed in ids.items():
+        yield {"type": "state", "action": action, "ids": changed}
+
+
+def bye(verdict: Verdict, after: tuple[float, float] = (0, 5)) -> dict[str, Any]:
+    """Return the frame that comes before a deliberate close; `after` is in seconds."""
+    return {
+        "type": "bye",
+        "code": int(verdict),
+        "reason": REASONS[verdict],
+        "retry": verdict.retry,
+        "after": list(after),
+    }
+
+
+def error(code: str, message: str, ref: Any = None) -> dict[str, Any]:
+    """Return the answer to a command that failed."""
+    return {"type": "error", "ref": ref, "code": code, "message": message}
+
+
+def user_key(user: Any) -> str:
+    """Return a user's key as it is written on the wire and in hints, whatever its type."""
+    return str(user.pk)
+
+
+_INTERNAL = ("title_translated", "body_translated", "params")
+
+
+def _pack_actor(actor: Any) -> dict[str, Any] | None:
+    if actor is None:
+        return None
+    full_name = getattr(actor, "get_full_name", None)
+    name = (full_name() if callable(full_name) else "") or actor.get_username()
+    return {"id": actor.pk if isinstance(actor.pk, int) else str(actor.pk), "name": str(name)}
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(name)

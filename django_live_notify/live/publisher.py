@@ -1,0 +1,252 @@
+"""Tells this and other processes what was committed, without anybody waiting for it.
+
+Listens to the store's signals and makes hints of them: to the hubs of this process at once, to
+those of others by the channel layer, from a thread of its own. A hint that is lost costs a delay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import logging
+import os
+import socket
+import threading
+import time
+from collections import deque
+from typing import Any
+
+from channels.layers import channel_layers
+from django.contrib.auth.signals import user_logged_out
+
+from .. import signals
+from ..conf import conf
+from . import hub, protocol
+from .groups import COMMON, get_origin, reaches_other_processes, user_group
+from .protocol import Verdict
+from .sessions import digest
+
+logger = logging.getLogger("django_live_notify")
+
+# A push to more users than these is announced once, on the common group.
+SMALL_AUDIENCE = 20
+
+# Single hints overflow a layer's capacity of 100 messages; batches of these do not.
+HINTS_PER_MESSAGE = 50
+
+# Hints that wait for a layer that does not answer; the oldest are dropped.
+MAX_WAITING = 10_000
+
+# Seconds for a layer to take one message, and for the end of a process to wait for all.
+SEND_TIMEOUT = 5.0
+FLUSH_TIMEOUT = 2.0
+
+# Seconds between two complaints about the same layer.
+COMPLAIN_EVERY = 60.0
+
+Hint = dict[str, Any]
+
+
+def connect() -> None:
+    """Listen to the store."""
+    signals.pushed.connect(_on_pushed, dispatch_uid="live_notify")
+    signals.state_changed.connect(_on_state_changed, dispatch_uid="live_notify")
+    signals.retracted.connect(_on_retracted, dispatch_uid="live_notify")
+    signals.emitted.connect(_on_emitted, dispatch_uid="live_notify")
+    user_logged_out.connect(_on_logged_out, dispatch_uid="live_notify")
+
+
+def announce(hint: Hint, keys: list[str] | None) -> None:
+    """Send a hint to the hubs that have one of these readers; None: to all hubs."""
+    hub.tell_all(hint)
+    if not reaches_other_processes():
+        return
+    groups = [COMMON] if keys is None else [user_group(key) for key in keys]
+    _get_publisher().put(groups, hint)
+
+
+def _on_pushed(notification: Any, recipients: list[Any] | None, **kwargs: Any) -> None:
+    if recipients is None or len(recipients) > SMALL_AUDIENCE:
+        announce({"kind": "pushed", "id": notification.pk}, None)
+        return
+    keys = [str(key) for key in recipients]
+    content = protocol.pack(notification)
+    announce({"kind": "pushed", "id": notification.pk, "to": keys, "content": content}, keys)
+
+
+def _on_state_changed(
+    reader: Any, action: str, ids: Any, up_to: Any, changed_at: Any, **kwargs: Any
+) -> None:
+    key = str(reader)
+    frame = {"type": "state", "action": action, **({"ids": ids} if ids else {"up_to": up_to})}
+    hint = {"kind": "state", "to": [key], "frame": frame, "at": protocol.format_time(changed_at)}
+    announce(hint, [key])
+
+
+def _on_retracted(ids: list[int], **kwargs: Any) -> None:
+    announce({"kind": "retracted"}, None)
+
+
+def _on_emitted(
+    name: str, data: Any, topic: str, recipients: Any, excluded: Any, **kwargs: Any
+) -> None:
+    hint: Hint = {"kind": "emitted", "name": name, "data": data, "topic": topic}
+    if recipients is None:
+        announce({**hint, "excluded": [str(key) for key in excluded]}, None)
+        return
+    keys = [str(key) for key in recipients]
+    if keys:
+        announce({**hint, "to": keys}, keys if len(keys) <= SMALL_AUDIENCE else None)
+
+
+def _on_logged_out(request: Any, user: Any, **kwargs: Any) -> None:
+    key = getattr(getattr(request, "session", None), "session_key", None)
+    if user is not None and key:
+        reader = protocol.user_key(user)
+        hint = {"kind": "ended", "to": [reader], "session": digest(key)}
+        announce({**hint, "verdict": int(Verdict.LOGGED_OUT)}, [reader])
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """A loop that resolves names inline: at the end of a process its executor is gone."""
+
+    async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> Any:  # type: ignore[override]
+        return socket.getaddrinfo(host, port, **options)
+
+
+class Publisher:
+    """The thread that sends hints, with an event loop and a channel layer of its own."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, deque[Hint]] = {}
+        self._count = 0
+        self._lock = threading.Lock()
+        self._idle = threading.Event()
+        self._idle.set()
+        self._loop = _Loop()
+        self._wake = asyncio.Event()
+        self._complained = 0.0
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="live-notify-publisher", daemon=True)
+        self._thread.start()
+
+    def put(self, groups: list[str], hint: Hint) -> None:
+        """Queue a hint for groups; returns at once."""
+        with self._lock:
+            if self._stopping:
+                return
+            self._idle.clear()
+            for group in groups:
+                self._waiting.setdefault(group, deque()).append(hint)
+                self._count += 1
+            while self._count > MAX_WAITING:
+                self._drop_oldest()
+        self._loop.call_soon_threadsafe(self._wake.set)
+
+    def flush(self, timeout: float = FLUSH_TIMEOUT) -> bool:
+        """Wait until everything was sent, for at most so many seconds."""
+        return self._idle.wait(timeout)
+
+    def stop(self) -> None:
+        """Send what waits, and end the thread."""
+        self.flush()
+        with self._lock:
+            self._stopping = True
+        self._loop.call_soon_threadsafe(self._wake.set)
+        self._thread.join(1)
+
+    def _drop_oldest(self) -> None:
+        group = next(iter(self._waiting))
+        self._waiting[group].popleft()
+        self._count -= 1
+        if not self._waiting[group]:
+            del self._waiting[group]
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._publish())
+        finally:
+            # The Redis layers close their connections with the loop.
+            self._loop.close()
+
+    async def _publish(self) -> None:
+        layer = None
+        alias = None
+        while not self._stopping:
+            await self._wake.wait()
+            self._wake.clear()
+            while batch := self._take():
+                if alias != conf.CHANNEL_LAYER or layer is None:
+                    alias = conf.CHANNEL_LAYER
+                    # One of its own: layers are not made for two loops at once.
+                    layer = channel_layers.make_backend(alias)
+                for group, hints in batch.items():
+                    await self._send(layer, group, hints)
+            self._note_idle()
+
+    def _take(self) -> dict[str, deque[Hint]]:
+        with self._lock:
+            batch, self._waiting = self._waiting, {}
+            self._count = 0
+        return batch
+
+    def _note_idle(self) -> None:
+        with self._lock:
+            if not self._waiting:
+                self._idle.set()
+
+    async def _send(self, layer: Any, group: str, hints: deque[Hint]) -> None:
+        waiting = list(hints)
+        for start in range(0, len(waiting), HINTS_PER_MESSAGE):
+            message = {
+                "type": "live_notify.hints",
+                "origin": get_origin(),
+                "hints": waiting[start : start + HINTS_PER_MESSAGE],
+            }
+            try:
+                await asyncio.wait_for(layer.group_send(group, message), SEND_TIMEOUT)
+            except Exception as error:
+                self._complain(error)
+                return
+
+    def _complain(self, error: Exception) -> None:
+        if time.monotonic() - self._complained > COMPLAIN_EVERY:
+            self._complained = time.monotonic()
+            # The type alone: messages of some layers contain their address with its password.
+            logger.warning(
+                "The channel layer takes no hints (%s); notifications arrive by the sweep.",
+                type(error).__name__,
+            )
+
+
+_publisher: Publisher | None = None
+_publisher_pid = 0
+_publisher_lock = threading.Lock()
+
+
+def _get_publisher() -> Publisher:
+    global _publisher, _publisher_pid
+    with _publisher_lock:
+        # Threads do not survive a fork: the child starts its own.
+        if _publisher is None or _publisher_pid != os.getpid():
+            _publisher = Publisher()
+            _publisher_pid = os.getpid()
+        return _publisher
+
+
+def _after_fork() -> None:
+    global _publisher, _publisher_lock
+    _publisher = None
+    # Another thread of the parent may have held it.
+    _publisher_lock = threading.Lock()
+
+
+@atexit.register
+def _at_exit() -> None:
+    if _publisher is not None and _publisher_pid == os.getpid():
+        _publisher.stop()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

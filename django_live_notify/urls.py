@@ -1,0 +1,17 @@
+"""One `include()` gives the socket and the HTTP paths."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from . import views
+from .querysets import ACTIONS
+
+app_name = "live_notify"
+
+urlpatterns = [
+    path("inbox/", views.inbox, name="inbox"),
+    *[path(f"{action}/", views.change, {"action": action}, name=action) for action in ACTIONS],
+    path("poll/", views.poll, name="poll"),
+    path("socket/", views.socket, name="socket"),
+]

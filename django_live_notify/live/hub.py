@@ -135,7 +135,7 @@ class Hub:
         settled = self._horizon.settled
         try:
             found = await self.run(
-                partial(log.resume, listener.user, cursor, since, listener.language)
+                partial(log.resume, listener.user, cursor, since, listener.language, settled)
             )
         except BaseException:
             self.dismiss(listener)

@@ -64,7 +64,7 @@ class Resume:
     items: list[dict[str, Any]]
     # What changed below it, and what was committed too late for it: frames to send after it.
     frames: list[dict[str, Any]]
-    # The ids of all notifications in the above.
+    # The ids of all notifications that need not be sent again.
     ids: set[int]
 
 
@@ -107,8 +107,17 @@ def sweep(
     return found
 
 
-def resume(user: Any, cursor: Cursor | None, since: datetime | None, language: str) -> Resume:
-    """Read what a client has missed: rows above its cursor, changes since it was last heard."""
+def resume(
+    user: Any,
+    cursor: Cursor | None,
+    since: datetime | None,
+    language: str,
+    settled: int | None = None,
+) -> Resume:
+    """Read what a client has missed: rows above its cursor, changes since it was last heard.
+
+    `settled` is that of the hub to which the client's listener belongs, if there is one.
+    """
     log = LogState.current()
     rows = Notification.objects.using(alias())
     window = timedelta(seconds=conf.COMMIT_WINDOW)
@@ -128,6 +137,10 @@ def resume(user: Any, cursor: Cursor | None, since: datetime | None, language: s
     if changed_since is not None and not reset:
         frames += _find_missed_states(user, changed_since)
     ids = {item["id"] for item in (*items, *late)}
+    if settled is not None and (reset or cursor is None):
+        # A client that starts afresh loads a page of what is there: the sweep, which may be behind,
+        # must not bring it again as news.
+        ids.update(rows.filter(pk__gt=settled).values_list("pk", flat=True))
     return Resume(log.epoch, reset, inbox.unread().count_capped(), items, frames, ids)
 
 

@@ -1,0 +1,35 @@
+"""What all tests share: users of whichever model is chosen."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.db import connection
+
+MakeUser = Callable[..., Any]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _remove_database_directory() -> Iterator[None]:
+    yield
+    if connection.vendor == "sqlite":
+        shutil.rmtree(Path(settings.DATABASES["default"]["NAME"]).parent, ignore_errors=True)
+
+
+@pytest.fixture
+def make_user() -> MakeUser:
+    """Return a function that creates a user by name, whatever the user model."""
+
+    def make(name: str, **values: Any) -> Any:
+        User = get_user_model()
+        key = f"{name}@example.com" if User.USERNAME_FIELD == "email" else name
+        create = User._default_manager.create_user  # type: ignore[attr-defined]
+        return create(**{User.USERNAME_FIELD: key}, password="secret", **values)
+
+    return make

@@ -1,0 +1,385 @@
+"""From push() to a client of the same process: once, in order, also after a break."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
+from django.db import connection, transaction
+from django.utils import timezone
+
+from django_live_notify import (
+    EVERYONE,
+    Topic,
+    aemit,
+    afollow,
+    apush,
+    follow,
+    push,
+    signals,
+)
+from django_live_notify.live import publisher
+from django_live_notify.models import LogState, Notification
+from tests.live.client import Client, story, until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def fast_sweep(settings: Any) -> None:
+    settings.LIVE_NOTIFY_SWEEP_INTERVAL = 0.05
+
+
+@pytest.fixture
+def no_hints() -> Any:
+    """Let nobody be told, as when another process pushes and there is no channel layer."""
+    for signal in (signals.pushed, signals.state_changed, signals.retracted):
+        signal.disconnect(dispatch_uid="live_notify")
+    yield
+    publisher.connect()
+
+
+@story
+async def test_a_push_arrives_with_its_content(alice: Any, bob: Any) -> None:
+    async with Client(alice.http) as client:
+        await client.hello()
+        await apush(alice, "Ready", body="b", url="/x/", level="success", data={"n": 1}, actor=bob)
+        await client.receive_titles("Ready")
+        item = client.items[0]
+        assert item["level"] == "success"
+        assert item["url"] == "/x/"
+        assert item["data"] == {"n": 1}
+        assert item["actor"] == {"id": key_of(bob), "name": bob.get_username()}
+        assert item["read"] is False
+        await client.receive("unread", unread=1)
+
+
+@story
+async def test_a_push_arrives_in_every_connection_of_its_reader_and_in_no_other(
+    alice: Any, bob: Any
+) -> None:
+    async with Client(alice.http) as one, Client(alice.http) as two:
+        async with Client(bob.http) as other:
+            for client in (one, two, other):
+                await client.hello()
+            await apush(alice, "for alice")
+            await one.receive_titles("for alice")
+            await two.receive_titles("for alice")
+            await other.roundtrip()
+            assert other.items == []
+
+
+@story
+async def test_every_kind_of_audience_is_reached(alice: Any) -> None:
+    group = await sync_to_async(Group.objects.create)(name="staff")
+    await sync_to_async(lambda: alice.groups.add(group))()
+    async with Client(alice.http) as client:
+        await client.hello()
+        await afollow(alice, Topic("news"))
+        await apush([alice], "list")
+        await apush(get_user_model()._default_manager.all(), "queryset")
+        await apush(group, "group")
+        await apush(Topic("news"), "topic")
+        await apush(EVERYONE, "everyone")
+        await client.receive_titles("list", "queryset", "group", "topic", "everyone")
+
+
+@story
+async def test_what_no_hint_brings_the_sweep_brings(alice: Any, no_hints: Any) -> None:
+    async with Client(alice.http) as client:
+        await client.hello()
+        await apush(alice, "one")
+        await apush(EVERYONE, "two")
+        await client.receive_titles("one", "two")
+        await client.receive("unread", unread=2)
+
+
+@story
+async def test_a_hint_and_the_sweep_say_it_once(alice: Any, settings: Any) -> None:
+    settings.LIVE_NOTIFY_COMMIT_WINDOW = 1
+    async with Client(alice.http) as client:
+        ready = await client.hello()
+        await apush(alice, "once")
+        await client.receive_titles("once")
+        newest = await sync_to_async(Notification.objects.newest_id)()
+        cursor = ready["cursor"].rpartition(".")[0] + f".{newest}"
+
+        async def swept() -> bool:
+            await client.roundtrip()
+            return bool(client.of_type("pong")[-1]["cursor"] == cursor)
+
+        while not await swept():
+            pass
+        assert client.titles == ["once"]
+
+
+@story
+async def test_a_rolled_back_push_is_never_said(alice: Any) -> None:
+    def roll_back() -> None:
+        with transaction.atomic():
+            push(alice, "never")
+            transaction.set_rollback(True)
+
+    async with Client(alice.http) as client:
+        await client.hello()
+        await sync_to_async(roll_back)()
+        await apush(alice, "after")
+        await client.receive_titles("after")
+
+
+@story
+async def test_a_push_in_a_transaction_is_said_when_it_commits(alice: Any) -> None:
+    pushed, may_commit = threading.Event(), threading.Event()
+
+    def commit_late() -> None:
+        with transaction.atomic():
+            push(alice, "late")
+            pushed.set()
+            assert may_commit.wait(10)
+        connection.close()
+
+    async with Client(alice.http) as client:
+        await client.hello()
+        writer = threading.Thread(target=commit_late)
+        writer.start()
+        await until(pushed.is_set)
+        await client.roundtrip()
+        assert client.items == []
+        may_commit.set()
+        await client.receive_titles("late")
+        writer.join()
+
+
+@story
+async def test_a_commit_out_of_id_order_is_not_lost(alice: Any, no_hints: Any) -> None:
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite has one writer at a time, so commits are in the order of ids.")
+    pushed, may_commit = threading.Event(), threading.Event()
+
+    def commit_late() -> None:
+        with transaction.atomic():
+            push(alice, "first id")
+            pushed.set()
+            assert may_commit.wait(10)
+        connection.close()
+
+    async with Client(alice.http) as client:
+        await client.hello()
+        writer = threading.Thread(target=commit_late)
+        writer.start()
+        await until(pushed.is_set)
+        await apush(alice, "second id")
+        await client.receive_titles("second id")
+        may_commit.set()
+        await client.receive_titles("second id", "first id")
+        writer.join()
+
+
+@story
+async def test_a_commit_beyond_the_window_is_said_live(alice: Any, settings: Any) -> None:
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite has one writer at a time, so commits are in the order of ids.")
+    settings.LIVE_NOTIFY_COMMIT_WINDOW = 0.3
+    pushed, may_commit = threading.Event(), threading.Event()
+
+    def commit_late() -> None:
+        with transaction.atomic():
+            push(alice, "too late")
+            pushed.set()
+            assert may_commit.wait(10)
+        connection.close()
+
+    async with Client(alice.http) as client:
+        await client.hello()
+        writer = threading.Thread(target=commit_late)
+        writer.start()
+        await until(pushed.is_set)
+        later = await apush(alice, "in time")
+        assert later is not None
+
+        async def settled() -> bool:
+            await client.roundtrip()
+            return client.of_type("pong")[-1]["cursor"].endswith(f".{later.pk}")
+
+        while not await settled():
+            pass
+        may_commit.set()
+        await client.receive_titles("in time", "too late")
+        writer.join()
+
+
+@story
+async def test_who_reconnects_receives_exactly_the_rest(alice: Any) -> None:
+    http = alice.http
+    async with Client(http) as client:
+        cursor = (await client.hello())["cursor"]
+    await apush(alice, "one")
+    await apush(EVERYONE, "two")
+    async with Client(http) as client:
+        ready = await client.hello(cursor=cursor)
+        assert ready["unread"] == 2 and "cursor" not in ready
+        await client.receive_titles("one", "two")
+        replay = client.of_type("notifications")[0]
+        assert replay["replay"] is True
+        cursor = replay["cursor"]
+    async with Client(http) as client:
+        await client.hello(cursor=cursor)
+        await apush(alice, "three")
+        await until(lambda: "three" in client.titles)
+        live = [f for f in client.of_type("notifications") if not f["replay"]]
+        assert [item["title"] for frame in live for item in frame["items"]] == ["three"]
+
+
+@story
+async def test_a_first_visit_receives_what_came_since_the_page_was_rendered(alice: Any) -> None:
+    old = await apush(alice, "old")
+    assert old is not None
+    rows = Notification.objects.filter(pk=old.pk)
+    await sync_to_async(rows.update)(created_at=timezone.now() - timedelta(hours=1))
+    rendered = timezone.now().isoformat()
+    await apush(alice, "new")
+    async with Client(alice.http) as client:
+        ready = await client.hello(since=rendered)
+        assert ready["unread"] == 2
+        await client.receive_titles("new")
+
+
+@story
+async def test_a_foreign_cursor_means_reset(alice: Any) -> None:
+    await apush(alice, "one")
+    async with Client(alice.http) as client:
+        ready = await client.hello(cursor="1.deadbeef.0")
+        assert ready["reset"] is True and ready["unread"] == 1
+        await client.roundtrip()
+        assert client.items == []
+
+
+@story
+async def test_a_cursor_ahead_of_the_log_means_reset(alice: Any) -> None:
+    http = alice.http
+    async with Client(http) as client:
+        epoch = (await client.hello())["cursor"].split(".")[1]
+    async with Client(http) as client:
+        assert (await client.hello(cursor=f"1.{epoch}.{2**63 - 1}"))["reset"] is True
+        await apush(alice, "live all the same")
+        await client.receive_titles("live all the same")
+
+
+@story
+async def test_a_pruned_log_means_reset(alice: Any) -> None:
+    http = alice.http
+    async with Client(http) as client:
+        cursor = (await client.hello())["cursor"]
+    await apush(alice, "one")
+    await sync_to_async(LogState.objects.update)(pruned_to=1_000_000)
+    async with Client(http) as client:
+        assert (await client.hello(cursor=cursor))["reset"] is True
+
+
+@story
+async def test_too_much_to_replay_means_reset_and_no_part_of_it(alice: Any, settings: Any) -> None:
+    settings.LIVE_NOTIFY_REPLAY_LIMIT = 2
+    http = alice.http
+    async with Client(http) as client:
+        cursor = (await client.hello())["cursor"]
+    for title in ("one", "two", "three"):
+        await apush(alice, title)
+    async with Client(http) as client:
+        assert (await client.hello(cursor=cursor))["reset"] is True
+        await client.roundtrip()
+        assert client.items == []
+
+
+@story
+async def test_another_log_sends_everybody_to_a_new_start(alice: Any) -> None:
+    async with Client(alice.http) as client:
+        await client.hello()
+        await sync_to_async(LogState.objects.update)(epoch="another")
+        assert await client.receive_close() == 4000
+    async with Client(alice.http) as client:
+        assert (await client.hello())["cursor"].startswith("1.another.")
+
+
+@story
+async def test_what_was_retracted_leaves_the_screen(alice: Any) -> None:
+    async with Client(alice.http) as client:
+        await client.hello()
+        said = await apush(alice, "oops")
+        assert said is not None
+        await client.receive_titles("oops")
+        await sync_to_async(said.retract)()
+        await client.receive("retracted", ids=[said.pk])
+        await client.receive("unread", unread=0)
+
+
+@story
+async def test_changes_without_hints_arrive_by_the_sweep_once(alice: Any, no_hints: Any) -> None:
+    said = await apush(alice, "one")
+    assert said is not None
+    async with Client(alice.http) as client:
+        await client.hello()
+        mine = Notification.objects.for_user(alice)
+        await sync_to_async(mine.mark_read)()
+        await client.receive("state", action="read", ids=[said.pk])
+        await client.receive("unread", unread=0)
+        await apush(alice, "two")
+        await until(lambda: "two" in client.titles)
+        assert len(client.of_type("state")) == len({str(f) for f in client.of_type("state")})
+
+
+@story
+async def test_what_was_read_while_away_is_told_on_return(alice: Any) -> None:
+    http = alice.http
+    said = await apush(alice, "one")
+    assert said is not None
+    async with Client(http) as client:
+        ready = await client.hello()
+    await sync_to_async(Notification.objects.for_user(alice).mark_read)()
+    async with Client(http) as client:
+        await client.hello(cursor=ready["cursor"], since=ready["time"])
+        await client.receive("state", action="read", ids=[said.pk])
+
+
+@story
+async def test_emitted_events_reach_who_is_there_and_are_not_stored(alice: Any, bob: Any) -> None:
+    await sync_to_async(follow)(alice, Topic("thread"))
+    async with Client(alice.http) as one, Client(bob.http) as two:
+        await one.hello()
+        await two.hello()
+        await aemit(alice, "typing", {"thread": 7})
+        await aemit(Topic("thread"), "reload")
+        await aemit(EVERYONE, "all", exclude=bob)
+        await one.receive("emitted", name="typing", data={"thread": 7})
+        await one.receive("emitted", name="reload", topic="thread")
+        await one.receive("emitted", name="all", topic="*")
+        await two.roundtrip()
+        assert two.of_type("emitted") == []
+    assert not await sync_to_async(Notification.objects.exists)()
+
+
+@story
+async def test_who_joined_a_topic_hears_what_is_emitted_to_it(alice: Any, settings: Any) -> None:
+    settings.LIVE_NOTIFY_CAN_JOIN = lambda user, topic: topic == "room"
+    async with Client(alice.http) as client:
+        await client.hello(join=["room", "secret"])
+        await client.send({"type": "join", "topic": "secret", "ref": 1})
+        await client.receive("error", ref=1, code="forbidden")
+        await aemit(Topic("secret"), "hidden")
+        await aemit(Topic("room"), "heard")
+        await client.receive("emitted", name="heard")
+        await client.send({"type": "leave", "topic": "room", "ref": 2})
+        await client.receive("ok", ref=2)
+        await aemit(Topic("room"), "too late")
+        await aemit(alice, "last")
+        await client.receive("emitted", name="last")
+        assert [frame["name"] for frame in client.of_type("emitted")] == ["heard", "last"]
+
+
+def key_of(user: Any) -> Any:
+    return user.pk if isinstance(user.pk, int) else str(user.pk)
+

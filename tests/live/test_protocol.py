@@ -1,0 +1,84 @@
+"""Frames, cursors and verdicts."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from django_live_notify.live import protocol
+from django_live_notify.live.protocol import CommandError, Cursor, Verdict
+
+
+def test_a_cursor_reads_back() -> None:
+    assert Cursor.parse(str(Cursor("abc", 42))) == Cursor("abc", 42)
+    assert str(Cursor("abc", 42)) == "1.abc.42"
+
+
+@pytest.mark.parametrize(
+    "text", [None, 7, "", "1", "1.abc", "2.abc.4", "1.abc.-4", "1.abc.x", "1.abc.٤", "1." + "9" * 200]
+)
+def test_what_is_no_cursor_is_none(text: object) -> None:
+    assert Cursor.parse(text) is None
+
+
+def test_a_cursor_stays_within_what_databases_compare() -> None:
+    cursor = Cursor.parse("1.abc." + "9" * 60)
+    assert cursor is not None and cursor.id == 2**63 - 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "junk",
+        "[]",
+        "null",
+        "{}",
+        '{"type": 1}',
+        '{"type": "read", "ref": {}}',
+        '{"type": "read", "x": NaN}',
+        '{"type": "message", "data": "\\ud800"}',
+        "[" * 10_000,
+        '{"type": "x", "n": ' + "9" * 5_000 + "}",
+    ],
+)
+def test_junk_is_refused_as_invalid(text: str) -> None:
+    with pytest.raises(CommandError) as caught:
+        protocol.parse(text, None, 16 * 1024)
+    assert caught.value.code == "invalid"
+
+
+def test_binary_frames_are_refused() -> None:
+    with pytest.raises(CommandError, match="Binary"):
+        protocol.parse(None, b"{}", 16 * 1024)
+
+
+def test_the_limit_counts_bytes() -> None:
+    text = json.dumps({"type": "message", "data": "é" * 60}, ensure_ascii=False)
+    assert protocol.parse(text, None, len(text.encode()))["type"] == "message"
+    with pytest.raises(CommandError) as caught:
+        protocol.parse(text, None, len(text.encode()) - 1)
+    assert caught.value.code == "too_large"
+
+
+def test_only_the_last_frame_of_a_replay_carries_the_cursor() -> None:
+    items = [{"id": number} for number in range(protocol.ITEMS_PER_FRAME + 1)]
+    frames = list(protocol.notifications(items, replay=True, cursor=Cursor("e", 9)))
+    assert ["cursor" in frame for frame in frames] == [False, True]
+    assert [item for frame in frames for item in frame["items"]] == items
+
+
+def test_verdicts_tell_by_their_range_whether_to_retry() -> None:
+    assert {verdict for verdict in Verdict if verdict.retry} == {
+        verdict for verdict in Verdict if verdict < 4500
+    }
+    assert all(verdict in protocol.REASONS for verdict in Verdict)
+
+
+def test_times_are_utc_and_aware_or_nothing() -> None:
+    parsed = protocol.parse_time("2026-01-02T03:04:05.678+02:00")
+    assert parsed is not None
+    assert protocol.format_time(parsed) == "2026-01-02T01:04:05.678000Z"
+    for text in ("2026-01-02T03:04:05", "yesterday", "2026-13-01T00:00:00Z", 5, None, "0001-01-01T00:00:00+14:00"):
+        assert protocol.parse_time(text) is None

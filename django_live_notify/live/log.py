@@ -124,6 +124,9 @@ def resume(
     inbox = rows.for_user(user)
     changed_since = since - window if since else None
     reset = cursor is not None and not _is_known(cursor, log, rows)
+    # Read before the rows: what is committed in between is news, not history.
+    above_settled = rows.filter(pk__gt=settled) if settled is not None else rows.none()
+    there = list(above_settled.values_list("pk", flat=True))
     missed: list[Any] = []
     if not reset:
         above = _above(inbox, cursor, changed_since)
@@ -137,10 +140,10 @@ def resume(
     if changed_since is not None and not reset:
         frames += _find_missed_states(user, changed_since)
     ids = {item["id"] for item in (*items, *late)}
-    if settled is not None and (reset or cursor is None):
+    if reset or cursor is None:
         # A client that starts afresh loads a page of what is there: the sweep, which may be behind,
         # must not bring it again as news.
-        ids.update(rows.filter(pk__gt=settled).values_list("pk", flat=True))
+        ids.update(there)
     return Resume(log.epoch, reset, inbox.unread().count_capped(), items, frames, ids)
 
 

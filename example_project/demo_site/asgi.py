@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+import os
+
+from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "demo_site.settings")
+
+# Static files by Django itself, so that the example needs no web server; a site has one.
+application = ASGIStaticFilesHandler(get_asgi_application())
+
+from django_live_notify.asgi import with_live_notify  # noqa: E402
+
+application = with_live_notify(application)

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.contrib.auth.models import User
+from django.contrib.auth.views import LoginView
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+
+from .forms import PushForm
+from .management.commands.create_demo_users import DEMO_USERS
+
+
+class SignInView(LoginView):
+    template_name = "pages/login.html"
+    redirect_authenticated_user = True
+    extra_context = {"demo_users": DEMO_USERS}
+
+
+@login_required
+def home(request: HttpRequest) -> HttpResponse:
+    """A form that pushes, and a page that receives."""
+    assert isinstance(request.user, User)
+    form = PushForm(request.user, request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        form.push()
+        if form.is_valid():
+            messages.success(request, f"Pushed to {dict(form.fields['to'].choices)[form['to'].value()]}.")  # type: ignore[attr-defined]
+            return redirect("home")
+    return render(request, "pages/home.html", {"form": form})
+
+
+@login_required
+def connection(request: HttpRequest) -> HttpResponse:
+    """What happens on the wire, as it happens."""
+    return render(request, "pages/connection.html")

@@ -20,7 +20,7 @@ class LiveNotifyConfig(AppConfig):
         from .models import remember_joining
         from .querysets import tells_joining
 
-        checks.register()
+        checks.register_checks()
         publisher.connect()
         if not tells_joining(get_user_model()):
             post_save.connect(

@@ -1,0 +1,203 @@
+"""System checks: every setting, and every known way to install this wrongly.
+
+None of them queries a database.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning, register
+from django.urls import NoReverseMatch, reverse
+from django.utils.module_loading import import_string
+
+from .conf import DEFAULT_LIMITS, Conf
+
+POSITIVE_NUMBERS = ["SWEEP_INTERVAL", "COMMIT_WINDOW", "HEARTBEAT", "POLL_INTERVAL"]
+FUNCTIONS = ["AUTHENTICATE", "CAN_JOIN", "ON_MESSAGE"]
+CORE_LAYER = "channels_redis.core.RedisChannelLayer"
+MEMORY_LAYER = "channels.layers.InMemoryChannelLayer"
+
+# RedisChannelLayer waits for messages for so many seconds at a time.
+CORE_LAYER_WAITS = 5
+
+
+def register_checks() -> None:
+    """Register the checks of this app."""
+    for check in (check_settings, check_channel_layer, check_installation):
+        register(check, "live_notify")
+
+
+def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Check the value of each LIVE_NOTIFY_ setting."""
+    return [
+        *_check_names(),
+        *_check_numbers(),
+        *_check_functions(),
+        *_check_limits(),
+    ]
+
+
+def check_channel_layer(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Check what carries the hints."""
+    layers = getattr(settings, "CHANNEL_LAYERS", {})
+    alias = getattr(settings, "LIVE_NOTIFY_CHANNEL_LAYER", "default")
+    if not isinstance(alias, str) or (alias not in layers and alias != "default"):
+        return [
+            Error(
+                f"LIVE_NOTIFY_CHANNEL_LAYER is {alias!r}, which CHANNEL_LAYERS does not have.",
+                hint=f"Expected one of {', '.join(map(repr, layers)) or 'its aliases'}.",
+                id="live_notify.E005",
+            )
+        ]
+    layer = layers.get(alias, {})
+    backend = layer.get("BACKEND")
+    if backend == MEMORY_LAYER and not settings.DEBUG:
+        return [
+            Warning(
+                "The channel layer lives in memory, so it reaches no other process.",
+                hint="Notifications reach them by the sweep. Use channels-redis to be faster.",
+                id="live_notify.W001",
+            )
+        ]
+    if backend == CORE_LAYER and _redis_major() >= 8:
+        return list(_check_socket_timeouts(layer))
+    return []
+
+
+def check_installation(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Check what the app needs of the site."""
+    messages: list[CheckMessage] = []
+    try:
+        reverse("live_notify:inbox")
+    except NoReverseMatch:
+        messages.append(
+            Error(
+                "The URLs of django_live_notify are not included.",
+                hint='Add path("live-notify/", include("django_live_notify.urls")) to'
+                f" {getattr(settings, 'ROOT_URLCONF', 'ROOT_URLCONF')}.",
+                id="live_notify.E006",
+            )
+        )
+    apps = list(settings.INSTALLED_APPS)
+    staticfiles = "django.contrib.staticfiles"
+    if "daphne" in apps and staticfiles in apps:
+        if apps.index("daphne") > apps.index(staticfiles):
+            messages.append(
+                Error(
+                    "daphne comes after django.contrib.staticfiles in INSTALLED_APPS,"
+                    " so runserver speaks no WebSocket.",
+                    hint='Put "daphne" first.',
+                    id="live_notify.E007",
+                )
+            )
+        if not getattr(settings, "ASGI_APPLICATION", None):
+            messages.append(
+                Error(
+                    "daphne is installed, but ASGI_APPLICATION is not set.",
+                    hint='For example ASGI_APPLICATION = "mysite.asgi.application".',
+                    id="live_notify.E008",
+                )
+            )
+    if not _has_middleware("AuthenticationMiddleware"):
+        messages.append(
+            Warning(
+                "AuthenticationMiddleware is not in MIDDLEWARE: views know no reader.",
+                hint="Add django.contrib.auth.middleware.AuthenticationMiddleware,"
+                " or one of your own that sets request.user (and silence this).",
+                id="live_notify.W003",
+            )
+        )
+    return messages
+
+
+def _check_names() -> Iterator[CheckMessage]:
+    known = [f"LIVE_NOTIFY_{name}" for name in vars(Conf) if name.isupper()]
+    for name in dir(settings):
+        if name.startswith("LIVE_NOTIFY_") and name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            yield Warning(
+                f"{name} is not a setting of django_live_notify.",
+                hint=f"Did you mean {close[0]}?" if close else None,
+                id="live_notify.W004",
+            )
+
+
+def _check_numbers() -> Iterator[CheckMessage]:
+    for name in POSITIVE_NUMBERS:
+        value = getattr(settings, f"LIVE_NOTIFY_{name}", 1)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+            yield Error(
+                f"LIVE_NOTIFY_{name} is {value!r}: expected a positive number of seconds.",
+                id="live_notify.E001",
+            )
+    limit = getattr(settings, "LIVE_NOTIFY_REPLAY_LIMIT", 1)
+    # The client remembers 1000 handled ids; what is replayed must be among them.
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 0 < limit <= 500:
+        yield Error(
+            f"LIVE_NOTIFY_REPLAY_LIMIT is {limit!r}: expected a whole number from 1 to 500.",
+            id="live_notify.E002",
+        )
+
+
+def _check_functions() -> Iterator[CheckMessage]:
+    for name in FUNCTIONS:
+        value = getattr(settings, f"LIVE_NOTIFY_{name}", None)
+        problem = None
+        if isinstance(value, str):
+            try:
+                value = import_string(value)
+            except ImportError as error:
+                problem = str(error)
+        if problem is None and value is not None and not callable(value):
+            problem = "It is not callable."
+        if problem is not None:
+            yield Error(
+                f"LIVE_NOTIFY_{name} is no function and no dotted path to one. {problem}",
+                id="live_notify.E003",
+            )
+
+
+def _check_limits() -> Iterator[CheckMessage]:
+    limits = getattr(settings, "LIVE_NOTIFY_LIMITS", {})
+    if not isinstance(limits, dict):
+        yield Error("LIVE_NOTIFY_LIMITS is not a dictionary.", id="live_notify.E004")
+        return
+    for name, value in limits.items():
+        if name not in DEFAULT_LIMITS:
+            problem = f"is unknown: expected one of {', '.join(DEFAULT_LIMITS)}."
+        elif isinstance(value, bool) or not isinstance(value, int) or value <= 0:
+            problem = f"is {value!r}: expected a positive whole number."
+        else:
+            continue
+        yield Error(f"LIVE_NOTIFY_LIMITS[{name!r}] {problem}", id="live_notify.E004")
+
+
+def _check_socket_timeouts(layer: dict[str, Any]) -> Iterator[CheckMessage]:
+    hosts = layer.get("CONFIG", {}).get("hosts", ["redis://localhost"])
+    for host in hosts if isinstance(hosts, (list, tuple)) else []:
+        timeout = host.get("socket_timeout", 0) if isinstance(host, dict) else 0
+        if timeout is not None and timeout <= CORE_LAYER_WAITS:
+            yield Warning(
+                "redis-py 8 gives up waiting after 5 seconds, just as long as RedisChannelLayer"
+                " waits: it fails whenever nothing happens.",
+                hint='Write its hosts as {"address": "redis://…", "socket_timeout": 15}.',
+                id="live_notify.W002",
+            )
+            return
+
+
+def _redis_major() -> int:
+    try:
+        return int(version("redis").partition(".")[0])
+    except (PackageNotFoundError, ValueError):
+        return 0
+
+
+def _has_middleware(name: str) -> bool:
+    # By the name of the class: sites subclass it.
+    return any(str(path).endswith(name) for path in settings.MIDDLEWARE)

@@ -1,0 +1,156 @@
+"""Staff compose, look and retract in Django's admin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group, Permission
+from django.test import Client
+from django.urls import reverse
+
+from django_live_notify import EVERYONE, Topic, push
+from django_live_notify.models import Notification
+
+pytestmark = pytest.mark.django_db
+
+LIST = "admin:live_notify_notification_changelist"
+ADD = "admin:live_notify_notification_add"
+
+if not hasattr(get_user_model(), "is_staff"):  # pragma: no cover
+    pytest.skip("This user model has no staff.", allow_module_level=True)
+
+
+@pytest.fixture
+def admin(make_user: Any) -> Any:
+    return make_user("admin", is_superuser=True, **_staff())
+
+
+@pytest.fixture
+def staff_client(admin: Any) -> Client:
+    client = Client()
+    client.force_login(admin)
+    return client
+
+
+def _staff() -> dict[str, Any]:
+    fields = {field.name for field in get_user_model()._meta.get_fields()}
+    return {"is_staff": True} if "is_staff" in fields else {}
+
+
+def compose(client: Client, **values: Any) -> Any:
+    content = {"title": "Hello", "body": "", "level": "info", "url": "", **values}
+    content |= {"expires_at_0": "", "expires_at_1": ""}
+    return client.post(reverse(ADD), content)
+
+
+def titles_of(user: Any) -> list[str]:
+    return [n.title for n in Notification.objects.for_user(user)]
+
+
+def test_the_forms_are_shown(staff_client: Client) -> None:
+    page = staff_client.get(reverse(ADD))
+    assert page.status_code == 200
+    assert "everyone" in page.content.decode()
+
+
+def test_chosen_users_are_notified(staff_client: Client, admin: Any, make_user: Any) -> None:
+    bob, carol = make_user("bob"), make_user("carol")
+    response = compose(staff_client, audience="users", users=[bob.pk])
+    assert response.status_code == 302, response.context["adminform"].form.errors
+    assert titles_of(bob) == ["Hello"] and titles_of(carol) == []
+    assert Notification.objects.get().actor == admin
+
+
+def test_groups_are_notified(staff_client: Client, make_user: Any) -> None:
+    bob = make_user("bob")
+    group = Group.objects.create(name="crew")
+    bob.groups.add(group)
+    assert compose(staff_client, audience="groups", groups=[group.pk]).status_code == 302
+    assert titles_of(bob) == ["Hello"]
+
+
+def test_everyone_is_notified(staff_client: Client, make_user: Any) -> None:
+    bob = make_user("bob")
+    assert compose(staff_client, audience="everyone").status_code == 302
+    assert titles_of(bob) == ["Hello"]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"audience": "users"},
+        {"audience": "groups"},
+        {"audience": "everyone", "url": "javascript:alert(1)"},
+        {"audience": "everyone", "title": ""},
+    ],
+)
+def test_what_cannot_be_said_is_an_error_of_the_form(
+    staff_client: Client, values: dict[str, Any]
+) -> None:
+    response = compose(staff_client, **values)
+    assert response.status_code == 200
+    assert response.context["adminform"].form.errors
+    assert not Notification.objects.exists()
+
+
+def test_an_empty_group_is_an_error_of_the_form(staff_client: Client) -> None:
+    group = Group.objects.create(name="nobody")
+    response = compose(staff_client, audience="groups", groups=[group.pk])
+    assert "nothing was sent" in response.content.decode()
+    assert not Notification.objects.exists()
+
+
+def test_only_who_may_notifies_everyone(make_user: Any) -> None:
+    if not _staff():
+        pytest.skip("Every member of staff is a superuser in this user model.")
+    editor = make_user("editor", **_staff())
+    permissions = Permission.objects.filter(content_type__app_label="live_notify")
+    editor.user_permissions.set(
+        permissions.filter(codename__in=["add_notification", "view_notification"])
+    )
+    client = Client()
+    client.force_login(editor)
+    response = compose(client, audience="everyone")
+    assert response.status_code == 200 and not Notification.objects.exists()
+    editor.user_permissions.add(permissions.get(codename="notify_everyone"))
+    assert compose(client, audience="everyone").status_code == 302
+
+
+def test_the_list_says_to_whom_and_in_which_state(
+    staff_client: Client, make_user: Any, django_assert_max_num_queries: Any
+) -> None:
+    bob = make_user("bob")
+    push(bob, "one", actor=bob)
+    push(Topic("news"), "two")
+    said = push(EVERYONE, "three")
+    assert said is not None
+    said.retract()
+    for number in range(20):
+        push(bob, f"more {number}", actor=bob)
+    with django_assert_max_num_queries(12):
+        page = staff_client.get(reverse(LIST)).content.decode()
+    for text in ("1 user", "followers of news", "everyone", "retracted", "current"):
+        assert text in page
+
+
+def test_what_was_said_cannot_be_changed_or_deleted(staff_client: Client, make_user: Any) -> None:
+    said = push(make_user("bob"), "one")
+    assert said is not None
+    url = reverse("admin:live_notify_notification_change", args=[said.pk])
+    assert staff_client.get(url).status_code == 200
+    assert staff_client.post(url, {"title": "two"}).status_code == 403
+    delete = reverse("admin:live_notify_notification_delete", args=[said.pk])
+    assert staff_client.post(delete, {"post": "yes"}).status_code == 403
+
+
+def test_chosen_ones_are_retracted(staff_client: Client, make_user: Any) -> None:
+    bob = make_user("bob")
+    said = push(bob, "one")
+    assert said is not None
+    response = staff_client.post(
+        reverse(LIST), {"action": "retract", "_selected_action": [said.pk]}, follow=True
+    )
+    assert "1 notification was retracted." in response.content.decode()
+    assert titles_of(bob) == []

@@ -66,7 +66,9 @@ LANGUAGE_CODE = "en"
 
 STATIC_URL = "static/"
 STATIC_ROOT = os.environ.get("DEMO_STATIC_ROOT", str(BASE_DIR / "staticfiles"))
-if os.environ.get("DEMO_MANIFEST_STATIC") == "1":
+# Hashed names, as sites use them; `collectstatic` first.
+SERVE_COLLECTED = os.environ.get("DEMO_MANIFEST_STATIC") == "1"
+if SERVE_COLLECTED:
     STORAGES = {
         "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
         "staticfiles": {

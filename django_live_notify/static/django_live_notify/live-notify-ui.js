@@ -28,6 +28,7 @@ const TOAST_TIME = 6_000; // milliseconds; errors stay
 const REPLAY_AGE = 3_600_000; // milliseconds; what was missed for longer only counts
 const PAGE_SIZE = 20;
 const TOASTED_RING = 200;
+const CLAIM_TIME = 10_000; // milliseconds for a write to reach the other tabs
 
 const STYLE = `
 :host {
@@ -418,8 +419,8 @@ class Toasts extends LiveNotifyElement {
   }
 
   /** Show one, unless another tab of this browser has. */
-  pop(item) {
-    if (!claim(this.client.user, item)) return;
+  async pop(item) {
+    if (!(await claim(this.client.user, item))) return;
     if (this.all().length >= MAX_TOASTS) {
       this.#hidden++;
       this.count();
@@ -480,17 +481,31 @@ class Toasts extends LiveNotifyElement {
 }
 
 /** Whether this tab is the first of the browser to show a toast; a tag is shown once, too. */
-function claim(user, item) {
+async function claim(user, item) {
   const key = `live-notify-toasted:${user ?? ""}`;
+  const marks = item.tag ? [item.id, `#${item.tag}`] : [item.id];
   try {
     const claimed = parse(localStorage.getItem(key)).ids ?? [];
-    const marks = item.tag ? [item.id, `#${item.tag}`] : [item.id];
     if (marks.some((mark) => claimed.includes(mark))) return false;
-    localStorage.setItem(key, JSON.stringify({ ids: [...claimed, ...marks].slice(-TOASTED_RING) }));
+    // What another tab wrote just now may not be here yet: a lock decides between those.
+    if (!(await isFirst(`${key}:${item.id}`))) return false;
+    const ids = [...(parse(localStorage.getItem(key)).ids ?? []), ...marks];
+    localStorage.setItem(key, JSON.stringify({ ids: ids.slice(-TOASTED_RING) }));
   } catch {
     // No storage: every tab shows its own.
   }
   return true;
+}
+
+function isFirst(name) {
+  // Only secure contexts have locks; elsewhere the storage has to do.
+  if (!navigator.locks) return true;
+  return new Promise((resolve) => {
+    navigator.locks.request(name, { ifAvailable: true }, (lock) => {
+      resolve(lock !== null);
+      return lock && new Promise((release) => setTimeout(release, CLAIM_TIME));
+    });
+  });
 }
 
 function element(name, attributes = {}, children = []) {

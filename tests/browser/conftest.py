@@ -1,0 +1,51 @@
+"""Pages of two users in two browsers, and artefacts of what failed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.browser.pages import Page
+from tests.servers import ROOT, Site
+
+ARTEFACTS = ROOT / "test-artifacts"
+
+Open = Callable[..., Page]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: Any, call: Any) -> Any:
+    report = yield
+    if report.when == "call":
+        item.failed = report.failed
+    return report
+
+
+@pytest.fixture
+def open_page(browser: Any, request: Any) -> Iterator[Open]:
+    """Return a function that opens a page in a browser of its own, or beside another page."""
+    pages: list[Page] = []
+
+    def open_page(site: Site, *, beside: Page | None = None, **options: Any) -> Page:
+        context = beside.context if beside else browser.new_context(**options)
+        page = Page(context, site)
+        pages.append(page)
+        return page
+
+    yield open_page
+    if getattr(request.node, "failed", False):
+        _keep(request.node.name, pages)
+    for page in pages:
+        page.context.close()
+
+
+def _keep(name: str, pages: list[Page]) -> None:
+    directory = Path(ARTEFACTS) / name.replace("/", "_")
+    directory.mkdir(parents=True, exist_ok=True)
+    for number, page in enumerate(pages):
+        page.page.screenshot(path=directory / f"page-{number}.png")
+        (directory / f"page-{number}.txt").write_text("\n".join(page.problems))
+        (directory / "server.log").write_text(page.site.tail())

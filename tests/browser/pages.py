@@ -1,0 +1,119 @@
+"""A signed-in page of the example project, as a person would use it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.servers import Site, wait_until
+
+# Seconds; fast enough for a test to wait for sweeps and polls.
+FAST = '{"SWEEP_INTERVAL": 0.3, "POLL_INTERVAL": 0.5}'
+
+BELL = "live-notify-bell"
+TOAST = "live-notify-toasts .toast"
+
+
+class Page:
+    """One tab. What is read from the page is read again until it is as expected."""
+
+    def __init__(self, context: Any, site: Site) -> None:
+        self.site = site
+        self.context = context
+        self.page = context.new_page()
+        self.problems: list[str] = []
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.page.on("console", self._note)
+
+    def sign_in(self, name: str) -> Page:
+        self.page.goto(f"{self.site.url}/login/")
+        self.page.click(f"button:has-text('Sign in as {name}')")
+        return self.until_live()
+
+    def goto(self, path: str = "/") -> Page:
+        self.page.goto(self.site.url + path)
+        return self.until_live()
+
+    def until_live(self, transport: str = "websocket") -> Page:
+        wait_until(lambda: self.client("status") == "live", f"a live page: {self.problems}")
+        wait_until(lambda: self.client("transport") == transport, transport)
+        self.record()
+        return self
+
+    def client(self, name: str) -> Any:
+        """Return an attribute of the page's client."""
+        return self.page.evaluate(
+            "name => document.querySelector('live-notify')?.client?.[name] ?? null", name
+        )
+
+    def record(self) -> None:
+        """Note the titles of notification events from now on, in the page itself."""
+        self.page.evaluate(
+            """() => {
+                if (window.heard) return;
+                window.heard = [];
+                document.addEventListener("live-notify:notification", (event) => {
+                    window.heard.push(event.detail.title);
+                });
+            }"""
+        )
+
+    @property
+    def heard(self) -> list[str]:
+        heard: list[str] = self.page.evaluate("window.heard ?? []")
+        return heard
+
+    def push(self, to: str, title: str, **values: str) -> None:
+        """Fill the form of the home page and send it."""
+        self.page.select_option("#id_to", to)
+        self.page.fill("#id_title", title)
+        for name, value in values.items():
+            if name == "level":
+                self.page.select_option("#id_level", value)
+            else:
+                self.page.fill(f"#id_{name}", value)
+        with self.page.expect_navigation():
+            self.page.click("button:text-is('Push')")
+
+    @property
+    def toasts(self) -> list[str]:
+        titles: list[str] = self.page.locator(f"{TOAST} .title").all_text_contents()
+        return titles
+
+    @property
+    def badge(self) -> str:
+        badge = self.page.locator(f"{BELL} .badge")
+        return str(badge.text_content()) if badge.is_visible() else ""
+
+    def expect_badge(self, text: str) -> None:
+        wait_until(lambda: self.badge == text, f"the badge {text!r}, it is {self.badge!r}")
+
+    def expect_toast(self, title: str) -> None:
+        wait_until(lambda: title in self.toasts, f"the toast {title!r} among {self.toasts}")
+
+    def expect_heard(self, *titles: str) -> None:
+        wait_until(lambda: len(self.heard) >= len(titles), f"{titles}, heard {self.heard}")
+        assert sorted(self.heard) == sorted(titles)
+
+    def open_bell(self) -> None:
+        self.page.click(f"{BELL} .bell")
+        self.page.wait_for_selector(f"{BELL} .panel")
+
+    def expect_listed(self, *titles: str) -> None:
+        wait_until(lambda: self.listed == list(titles), f"{titles} in the list, it has {self.listed}")
+
+    @property
+    def listed(self) -> list[str]:
+        titles: list[str] = self.page.locator(f"{BELL} li .title").all_text_contents()
+        return titles
+
+    @property
+    def listed_unread(self) -> list[str]:
+        titles: list[str] = self.page.locator(f"{BELL} li.unread .title").all_text_contents()
+        return titles
+
+    def _note(self, message: Any) -> None:
+        # A server that is down on purpose makes Chromium log each attempt; Django's admin has no icon.
+        expected = "WebSocket connection" in message.text
+        expected |= message.location["url"].endswith("/favicon.ico")
+        if message.type == "error" and not expected:
+            self.problems.append(message.text)

@@ -1,0 +1,302 @@
+"""Real servers for the tests: on free ports, in directories of their own, gone afterwards.
+
+None of them touches a server that is already running, and none outlives the tests, even killed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLE = ROOT / "example_project"
+
+# Seconds for a server to answer; CI machines start PostgreSQL slowly.
+DEADLINE = 30.0
+
+
+def find_free_port() -> int:
+    """Return a port of the loopback interface that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until(condition: Callable[[], Any], what: str, timeout: float = DEADLINE) -> Any:
+    """Wait until a condition holds and return its value; raise after the deadline."""
+    end = time.monotonic() + timeout
+    while not (value := condition()):
+        if time.monotonic() > end:
+            raise AssertionError(f"Waited {timeout:.0f} s in vain for {what}.")
+        time.sleep(0.02)
+    return value
+
+
+def accepts(port: int) -> bool:
+    """Say whether somebody listens on a port."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+class Process:
+    """A server as a process: started, ready, stopped."""
+
+    name = "server"
+
+    def __init__(self) -> None:
+        self.port = find_free_port()
+        self.directory = Path(tempfile.mkdtemp(prefix=f"live-notify-{self.name}-"))
+        self.log = self.directory / "log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command(),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+                **self.options(),
+            )
+        wait_until(self._is_up, f"{self.name} on port {self.port}; its log:\n{self.tail()}")
+
+    def command(self) -> list[str]:
+        raise NotImplementedError
+
+    def options(self) -> dict[str, Any]:
+        return {}
+
+    def is_ready(self) -> bool:
+        return accepts(self.port)
+
+    def tail(self) -> str:
+        return self.log.read_text(errors="replace")[-4000:] if self.log.exists() else ""
+
+    def stop(self, how: int = signal.SIGTERM) -> None:
+        """End the process and wait for it."""
+        if self.process is None:
+            return
+        process, self.process = self.process, None
+        if process.poll() is None:
+            os.killpg(process.pid, how)
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait(5)
+
+    def kill(self) -> None:
+        self.stop(signal.SIGKILL)
+
+    def freeze(self) -> None:
+        assert self.process is not None
+        os.killpg(self.process.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self.process is not None
+        os.killpg(self.process.pid, signal.SIGCONT)
+
+    def close(self) -> None:
+        if self.process is not None:
+            self.thaw()
+        self.stop()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _is_up(self) -> bool:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise AssertionError(f"{self.name} ended at its start:\n{self.tail()}")
+        return self.is_ready()
+
+
+class Redis(Process):
+    """A Redis of its own, without persistence: a restart is a restart with nothing in it."""
+
+    name = "redis"
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def command(self) -> list[str]:
+        program = find_program("redis-server")
+        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
+        return [program, *options, "--dir", str(self.directory)]
+
+
+class Postgres(Process):
+    """A PostgreSQL of its own; it refuses to run as root, so root lends it another user."""
+
+    name = "postgres"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.data = self.directory / "data"
+        self.data.mkdir()
+        if os.geteuid() == 0:
+            shutil.chown(self.directory, "nobody")
+            shutil.chown(self.data, "nobody")
+        subprocess.run(
+            [_find_postgres("initdb"), "-D", str(self.data), "-U", "tests", "-A", "trust"]
+            + ["-E", "UTF8", "--no-sync", "--no-instructions"],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            **self.options(),
+        )
+
+    @property
+    def url(self) -> str:
+        return f"postgres://tests@127.0.0.1:{self.port}/postgres"
+
+    def command(self) -> list[str]:
+        options = {"fsync": "off", "listen_addresses": "127.0.0.1", "max_connections": "200"}
+        settings = [part for item in options.items() for part in ("-c", "=".join(item))]
+        program = _find_postgres("postgres")
+        place = ["-D", str(self.data), "-p", str(self.port), "-k", str(self.directory)]
+        return [program, *place, *settings]
+
+    def options(self) -> dict[str, Any]:
+        environment = {**os.environ, "LC_ALL": "C.UTF-8"}
+        return {"env": environment, "cwd": str(self.directory)} | (
+            {"user": "nobody"} if os.geteuid() == 0 else {}
+        )
+
+    def is_ready(self) -> bool:
+        check = [_find_postgres("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        return accepts(self.port) and subprocess.call(check) == 0
+
+    def create_database(self, name: str) -> str:
+        """Create a database and return its address."""
+        place = ["-h", "127.0.0.1", "-p", str(self.port), "-U", "tests"]
+        subprocess.run([_find_postgres("createdb"), *place, name], check=True)
+        return f"postgres://tests@127.0.0.1:{self.port}/{name}"
+
+
+class Site(Process):
+    """The example project under a server of the given kind."""
+
+    name = "site"
+
+    def __init__(
+        self,
+        server: str = "daphne",
+        *,
+        database_url: str | None = None,
+        redis_url: str | None = None,
+        layer: str | None = None,
+        settings: str = "{}",
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__()
+        self.server = server
+        self.database_url = database_url or f"sqlite:///{self.directory / 'db.sqlite3'}"
+        self.environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith(("DJANGO_", "DEMO_"))},
+            "PYTHONPATH": str(ROOT),
+            "DJANGO_SETTINGS_MODULE": "demo_site.settings",
+            "DEMO_DATABASE_URL": self.database_url,
+            "DEMO_LIVE_NOTIFY": settings,
+            **({"DEMO_REDIS_URL": redis_url} if redis_url else {}),
+            **({"DEMO_CHANNEL_LAYER": layer} if layer else {}),
+            **(environment or {}),
+        }
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def prepare(self) -> None:
+        """Migrate the database and create the demo users."""
+        self.manage("migrate", "--verbosity", "0")
+        self.manage("create_demo_users")
+
+    def command(self) -> list[str]:
+        port = str(self.port)
+        return {
+            "daphne": [sys.executable, "-m", "daphne", "-p", port, "demo_site.asgi:application"],
+            "uvicorn": [sys.executable, "-m", "uvicorn", "--port", port]
+            + ["demo_site.asgi:application"],
+            "gunicorn": [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}"]
+            + ["--threads", "4", "demo_site.wsgi:application"],
+            "runserver": [sys.executable, "manage.py", "runserver", "--noreload", port],
+        }[self.server]
+
+    def options(self) -> dict[str, Any]:
+        return {"cwd": str(EXAMPLE), "env": self.environment}
+
+    def is_ready(self) -> bool:
+        try:
+            urllib.request.urlopen(f"{self.url}/login/", timeout=5).close()
+        except (urllib.error.URLError, OSError):
+            return False
+        return True
+
+    def manage(self, *arguments: str) -> str:
+        """Run a command of manage.py in a process of its own and return what it prints."""
+        done = subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+            **self.options(),
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def shell(self, code: str) -> str:
+        """Run Python in another process, with the names that a site's shell would have."""
+        names = (
+            "from django.contrib.auth.models import User\n"
+            "from django_live_notify import *\n"
+            "from django_live_notify.models import Notification\n"
+            "alice, bob = (User.objects.get(username=name) for name in ('alice', 'bob'))\n"
+        )
+        return self.manage("shell", "-c", names + code)
+
+
+@contextmanager
+def running(server: Process) -> Iterator[Any]:
+    """Run a server as long as the block lasts."""
+    try:
+        if isinstance(server, Site):
+            server.prepare()
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+def find_program(*names: str) -> str:
+    """Return the path of the first of these programs that is there."""
+    for name in names:
+        if path := shutil.which(name):
+            return path
+    raise AssertionError(f"None of {', '.join(names)} is installed; tests/run.py installs them.")
+
+
+def _find_postgres(name: str) -> str:
+    places = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), reverse=True)
+    return str(places[0]) if places else find_program(name)
+
+
+def _die_with_parent() -> None:
+    # Linux: be killed when the tests are, however they end.
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)

@@ -82,7 +82,7 @@ class NotificationAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             return super().get_form(request, obj, change=change, **kwargs)
 
         class BoundComposeForm(ComposeForm):
-            def __init__(form, *args: Any, **values: Any) -> None:  # noqa: N805
+            def __init__(form, *args: Any, **values: Any) -> None:
                 super().__init__(
                     *args,
                     actor=request.user,

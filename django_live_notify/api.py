@@ -152,9 +152,7 @@ def unfollow(user: Any, topic: Topic) -> bool:
     return bool(current.update(until=until))
 
 
-def _store_once(
-    notification: Notification, audience: Audience, using: str
-) -> Notification | None:
+def _store_once(notification: Notification, audience: Audience, using: str) -> Notification | None:
     same = Notification.objects.using(using).filter(idempotency_key=notification.idempotency_key)
     if (earlier := same.first()) is not None:
         return earlier

@@ -46,7 +46,9 @@ def with_live_notify(application: Application) -> Application:
 def _is_ours(scope: Scope) -> bool:
     path = scope["path"].removeprefix(scope.get("root_path", "").rstrip("/"))
     # Prefixes of i18n_patterns() are resolved in the language that they name.
-    with translation.override(translation.get_language_from_path(path) or translation.get_language()):
+    with translation.override(
+        translation.get_language_from_path(path) or translation.get_language()
+    ):
         try:
             match = resolve(path)
         except Resolver404:

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser, Group
 from django.core.exceptions import EmptyResultSet, FieldDoesNotExist
-from django.db import connections, models
+from django.db import connections, models, router
 
 from .content import check_text
 
@@ -98,14 +99,14 @@ class Audience:
         """Return the users, of an audience that is no topic, as one queryset without duplicates."""
         wanted = models.Q(pk__in=list(self.keys))
         for queryset in self.querysets:
-            wanted |= models.Q(pk__in=_embeddable(queryset, using))
+            wanted |= models.Q(pk__in=_keys(queryset, using))
         users = get_user_model()._base_manager.using(using).filter(wanted).order_by()
         if _has_field("is_active"):
             users = users.filter(is_active=True)
         if self.excluded:
             users = users.exclude(pk__in=list(self.excluded.keys))
             for queryset in self.excluded.querysets:
-                users = users.exclude(pk__in=_embeddable(queryset, using))
+                users = users.exclude(pk__in=_keys(queryset, using))
         return users
 
     def write_receipts(self, notification: Notification, using: str) -> int:
@@ -142,7 +143,11 @@ class Audience:
         elif isinstance(to, Group):
             self.querysets.append(_members(models.Q(groups=to)))
         elif isinstance(to, models.QuerySet) and issubclass(to.model, User):
-            self.querysets.append(to)
+            if _is_embeddable(to):
+                self.querysets.append(to)
+            else:
+                for user in to.iterator(chunk_size=BATCH_SIZE):
+                    self._add(user, even_inactive=even_inactive)
         elif isinstance(to, models.QuerySet) and issubclass(to.model, Group):
             self.querysets.append(_members(models.Q(groups__in=to)))
         elif _is_collection(to):
@@ -183,11 +188,15 @@ def _has_field(name: str) -> bool:
     return True
 
 
-def _embeddable(queryset: models.QuerySet[Any], using: str) -> Any:
-    """Return what may stand behind `pk__in`: a subquery, or the keys where it cannot be one."""
-    if queryset.query.is_sliced or queryset.query.combinator or queryset._db not in (None, using):
-        return list(queryset.values_list("pk", flat=True))
+def _keys(queryset: models.QuerySet[Any], using: str) -> models.QuerySet[Any]:
     return queryset.using(using).order_by().values("pk")
+
+
+def _is_embeddable(queryset: models.QuerySet[Any]) -> bool:
+    """Say whether a queryset may stand in a subquery of the log's database."""
+    alias = getattr(queryset, "_db", None)
+    here = alias in (None, router.db_for_write(apps.get_model("live_notify", "Notification")))
+    return here and not queryset.query.is_sliced and not queryset.query.combinator
 
 
 def _insert(
@@ -217,10 +226,8 @@ def _insert_select(notification: Notification, users: models.QuerySet[Any], usin
         select, params = selected.query.get_compiler(using=using).as_sql()
     except EmptyResultSet:
         return 0
-    columns = ", ".join(
-        quote(Receipt._meta.get_field(name).column)  # type: ignore[union-attr]
-        for name in ("recipient", "notification")
-    )
+    fields: list[Any] = [Receipt._meta.get_field(name) for name in ("recipient", "notification")]
+    columns = ", ".join(quote(field.column) for field in fields)
     with connection.cursor() as cursor:
         cursor.execute(f"INSERT INTO {quote(Receipt._meta.db_table)} ({columns}) {select}", params)
         return int(cursor.rowcount)

@@ -114,7 +114,7 @@ def check_message(
     translated = isinstance(value, Promise)
     text = check_text(_message_id(value) if translated else value, what, length)
     try:
-        # A plain text may be anybody's words; a message id with a hole in it was meant to be filled.
+        # A plain text may be anybody's words; a hole in a message id was meant to be filled.
         if translated and not params and (hole := _HOLE.search(text)):
             raise KeyError(hole[1])
         _interpolate(text, params)
@@ -137,9 +137,7 @@ def check_expires(expires: Any, now: datetime) -> datetime | None:
     if isinstance(expires, timedelta):
         expires = now + expires
     if not isinstance(expires, datetime):
-        raise TypeError(
-            f"expires must be a datetime or a timedelta, not {type(expires).__name__}."
-        )
+        raise TypeError(f"expires must be a datetime or a timedelta, not {type(expires).__name__}.")
     if timezone.is_naive(expires):
         expires = timezone.make_aware(expires)
     if expires <= now:

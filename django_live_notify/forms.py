@@ -30,10 +30,10 @@ class ComposeForm(forms.ModelForm):  # type: ignore[type-arg]
     """
 
     audience = forms.ChoiceField(label=_("To"), choices=Audience.choices, initial=Audience.USERS)
-    users = forms.ModelMultipleChoiceField(
+    users: Any = forms.ModelMultipleChoiceField(
         label=_("Users"), queryset=None, required=False, help_text=_("For “chosen users”.")
     )
-    groups = forms.ModelMultipleChoiceField(
+    groups: Any = forms.ModelMultipleChoiceField(
         label=_("Groups"),
         queryset=None,
         required=False,
@@ -65,7 +65,7 @@ class ComposeForm(forms.ModelForm):  # type: ignore[type-arg]
     def clean(self) -> dict[str, Any]:
         super().clean()
         audience = self.cleaned_data.get("audience")
-        if audience in (Audience.USERS, Audience.GROUPS) and not self.cleaned_data.get(audience):
+        if audience in ("users", "groups") and not self.cleaned_data.get(audience):
             self.add_error(audience, _("Choose at least one."))
         if not self.errors:
             self._push(audience)
@@ -74,7 +74,7 @@ class ComposeForm(forms.ModelForm):  # type: ignore[type-arg]
     def save_m2m(self) -> None:
         """Nothing is left to save: the push wrote what there is."""
 
-    def _push(self, audience: str) -> None:
+    def _push(self, audience: Any) -> None:
         cleaned = self.cleaned_data
         try:
             self.notification = push(

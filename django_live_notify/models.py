@@ -19,6 +19,7 @@ from .audiences import EVERYONE, TOPIC_LENGTH
 from .content import KEY_LENGTH, NAME_LENGTH, TITLE_LENGTH, URL_LENGTH, render
 from .querysets import NotificationQuerySet
 
+
 def _new_epoch() -> str:
     return secrets.token_hex(4)
 
@@ -33,9 +34,7 @@ class Notification(models.Model):
         ERROR = "error", _("error")
 
     kind = models.CharField(_("kind"), max_length=NAME_LENGTH, blank=True, default="")
-    level = models.CharField(
-        _("level"), max_length=10, choices=Level.choices, default=Level.INFO
-    )
+    level = models.CharField(_("level"), max_length=10, choices=Level.choices, default=Level.INFO)
     # A lazy text is stored as its message id and translated for each reader.
     title = models.CharField(_("title"), max_length=TITLE_LENGTH)
     title_translated = models.BooleanField(default=False, editable=False)
@@ -82,9 +81,7 @@ class Notification(models.Model):
                 name="live_notify_topic",
                 condition=~models.Q(topic=""),
             ),
-            models.Index(
-                fields=["tag", "id"], name="live_notify_tag", condition=~models.Q(tag="")
-            ),
+            models.Index(fields=["tag", "id"], name="live_notify_tag", condition=~models.Q(tag="")),
             models.Index(
                 fields=["target_type", "target_id"],
                 name="live_notify_target",
@@ -242,19 +239,17 @@ class LogState(models.Model):
     epoch = models.CharField(max_length=16, default=_new_epoch)
     pruned_to = models.BigIntegerField(default=0)
 
+    def __str__(self) -> str:
+        return self.epoch
+
     @classmethod
     def current(cls) -> LogState:
         """Return the row, which is made when it is not there: tests flush what migrations made."""
         state, _created = cls.objects.using(router.db_for_write(Notification)).get_or_create(pk=1)
         return state
 
-    def __str__(self) -> str:
-        return self.epoch
 
-
-def remember_joining(
-    sender: Any, instance: Any, created: bool, raw: bool, **kwargs: Any
-) -> None:
+def remember_joining(sender: Any, instance: Any, created: bool, raw: bool, **kwargs: Any) -> None:
     """Note where the log was when a user joined, for a user model that does not tell when."""
     if created and not raw:
         using = router.db_for_write(Notification)

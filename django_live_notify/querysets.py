@@ -169,7 +169,7 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
 
     # How it is done
 
-    def _of_reader(self) -> NotificationQuerySet:
+    def _of_reader(self) -> Any:  # with annotations, which types do not tell
         if self._reader is None:
             raise TypeError("This needs a reader: call for_user(user) before it.")
         return self
@@ -266,12 +266,13 @@ def _is_followed_by(user: Any) -> models.Q | models.expressions.Combinable:
         since__lt=models.OuterRef("pk"),
     )
     joined = joined_at(user)
+    everyone: Any
     if joined is not None:
         everyone = models.Q(topic=EVERYONE.name, created_at__gte=joined)
     else:
         earlier = follows.filter(since__gte=models.OuterRef("pk"))
         everyone = models.Q(topic=EVERYONE.name) & ~models.Exists(earlier)
-    followed = ~models.Q(topic__in=["", EVERYONE.name]) & models.Exists(covering)
+    followed: Any = ~models.Q(topic__in=["", EVERYONE.name]) & models.Exists(covering)
     return everyone | followed
 
 

@@ -13,10 +13,10 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils.translation import get_language
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.http import require_GET, require_POST
-from django.utils.translation import get_language
 
 from .conf import conf
 from .inbox import MAX_ID, parse_change
@@ -122,7 +122,12 @@ def poll(request: HttpRequest) -> HttpResponse:
 
 def socket(request: HttpRequest) -> HttpResponse:
     """Say that this path is a WebSocket's; with_live_notify() serves it."""
-    return HttpResponse("This is a WebSocket.\n", status=426, content_type="text/plain", headers={"Upgrade": "websocket"})
+    return HttpResponse(
+        "This is a WebSocket.\n",
+        status=426,
+        content_type="text/plain",
+        headers={"Upgrade": "websocket"},
+    )
 
 
 def _refuse(verdict: Verdict) -> HttpResponse:

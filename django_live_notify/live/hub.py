@@ -8,6 +8,7 @@ brought. Nothing here waits for a reader or for the channel layer.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import threading
@@ -71,10 +72,9 @@ def tell_all(hint: dict[str, Any]) -> None:
     with _hubs_lock:
         hubs = list(_hubs.items())
     for loop, hub in hubs:
-        try:
+        # A loop may have been closed since.
+        with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(hub.hinted, hint)
-        except RuntimeError:
-            pass  # The loop was closed.
 
 
 class Hub:
@@ -285,7 +285,7 @@ class Hub:
         if content is None or number <= self._horizon.settled:
             self._wake.set()
             return
-        self._deliver(log.Said(content, {key: (False, False) for key in hint["to"]}))
+        self._deliver(log.Said(content, dict.fromkeys(hint["to"], (False, False))))
 
     def _hinted_state(self, hint: dict[str, Any]) -> None:
         at = parse_datetime(hint["at"])
@@ -366,7 +366,9 @@ class Hub:
                 failing = False
             except Exception as error:
                 if not failing:
-                    logger.warning("The log cannot be read (%s), trying again.", type(error).__name__)
+                    logger.warning(
+                        "The log cannot be read (%s), trying again.", type(error).__name__
+                    )
                     logger.debug("Reading the log failed.", exc_info=error)
                 failing = True
                 # Not at once, however many hints come in.

@@ -233,14 +233,14 @@ def _find_changed_notifications(
         Notification.objects.using(alias())
         .filter(models.Q(changed_at__gte=since) | expired)
         .order_by("pk")
-        .values_list(
-            "pk", "topic", "created_at", "changed_at", "retracted_at", "expires_at"
-        )
+        .values_list("pk", "topic", "created_at", "changed_at", "retracted_at", "expires_at")
     )
     fresh = []
     for row in rows:
         change: Change = ("notification", "", row[0])
-        stamp = max(time for time in row[3:] if time is not None and time <= now + timedelta(days=1))
+        stamp = max(
+            time for time in row[3:] if time is not None and time <= now + timedelta(days=1)
+        )
         found.changes[change] = stamp
         if known.get(change) != stamp:
             fresh.append(row)
@@ -263,7 +263,9 @@ def _find_changed_states(
         for state in (*_find_marks(users, since), *_find_receipts(users, since)):
             key = str(state["user_id"])
             change: Change = (
-                ("receipt", key, state["notification_id"]) if "notification_id" in state else ("follow", key, 0)
+                ("receipt", key, state["notification_id"])
+                if "notification_id" in state
+                else ("follow", key, 0)
             )
             found.changes[change] = state["changed_at"]
             if known.get(change) != state["changed_at"]:
@@ -356,4 +358,3 @@ def _batches(readers: Readers) -> Iterable[dict[str, Any]]:
     entries = list(readers.items())
     for start in range(0, len(entries), BATCH_SIZE):
         yield dict(entries[start : start + BATCH_SIZE])
-

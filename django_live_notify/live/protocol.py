@@ -205,8 +205,8 @@ def notifications(
 def states(rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     """Yield the `state` frames that bring a client up to date, whatever it knew before.
 
-    A row is a receipt's state (`notification_id`, `seen_at`, `read_at`, `archived_at`) or a reader's watermarks
-    (`read_to`, `seen_to`); watermarks come first, since a receipt may except itself from them.
+    A row is a receipt's state (`notification_id`, `seen_at`, `read_at`, `archived_at`) or a
+    reader's watermarks (`read_to`, `seen_to`), which come first: receipts make exceptions.
     """
     ids: dict[str, list[int]] = {}
     marks: list[dict[str, Any]] = []
@@ -217,7 +217,9 @@ def states(rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
                     marks.append({"type": "state", "action": action, "up_to": up_to})
             continue
         ids.setdefault("read" if row["read_at"] else "unread", []).append(row["notification_id"])
-        ids.setdefault("archive" if row["archived_at"] else "unarchive", []).append(row["notification_id"])
+        ids.setdefault("archive" if row["archived_at"] else "unarchive", []).append(
+            row["notification_id"]
+        )
         if row["seen_at"]:
             ids.setdefault("seen", []).append(row["notification_id"])
     yield from marks

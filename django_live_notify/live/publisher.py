@@ -110,7 +110,7 @@ def _on_logged_out(request: Any, user: Any, **kwargs: Any) -> None:
 class _Loop(asyncio.SelectorEventLoop):
     """A loop that resolves names inline: at the end of a process its executor is gone."""
 
-    async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> Any:  # type: ignore[override]
+    async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> Any:
         return socket.getaddrinfo(host, port, **options)
 
 

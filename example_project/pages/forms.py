@@ -21,7 +21,11 @@ class PushForm(forms.Form):
     def __init__(self, user: User, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.user = user
-        others = User.objects.filter(is_active=True).exclude(pk=user.pk).order_by("is_superuser", "username")[:50]
+        others = (
+            User.objects.filter(is_active=True)
+            .exclude(pk=user.pk)
+            .order_by("is_superuser", "username")[:50]
+        )
         self.fields["to"].choices = [  # type: ignore[attr-defined]
             *((other.username, other.username) for other in others),
             (user.username, f"{user.username} (yourself)"),

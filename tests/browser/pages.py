@@ -99,7 +99,9 @@ class Page:
         self.page.wait_for_selector(f"{BELL} .panel")
 
     def expect_listed(self, *titles: str) -> None:
-        wait_until(lambda: self.listed == list(titles), f"{titles} in the list, it has {self.listed}")
+        wait_until(
+            lambda: self.listed == list(titles), f"{titles} in the list, it has {self.listed}"
+        )
 
     @property
     def listed(self) -> list[str]:
@@ -112,7 +114,7 @@ class Page:
         return titles
 
     def _note(self, message: Any) -> None:
-        # A server that is down on purpose makes Chromium log each attempt; Django's admin has no icon.
+        # Chromium logs each attempt while a server is down on purpose; the admin has no icon.
         expected = "WebSocket connection" in message.text
         expected |= message.location["url"].endswith("/favicon.ico")
         if message.type == "error" and not expected:

@@ -99,9 +99,7 @@ def test_a_restart_of_the_server_loses_and_doubles_nothing(site: Site, open_page
     bob.expect_badge("4")
 
 
-def test_what_was_missed_between_two_pages_appears_on_the_next(
-    site: Site, open_page: Any
-) -> None:
+def test_what_was_missed_between_two_pages_appears_on_the_next(site: Site, open_page: Any) -> None:
     bob = open_page(site).sign_in("bob")
     site.shell("push(bob, 'seen here')")
     bob.expect_toast("seen here")

@@ -63,15 +63,14 @@ async def test_a_push_arrives_with_its_content(alice: Any, bob: Any) -> None:
 async def test_a_push_arrives_in_every_connection_of_its_reader_and_in_no_other(
     alice: Any, bob: Any
 ) -> None:
-    async with Client(alice.http) as one, Client(alice.http) as two:
-        async with Client(bob.http) as other:
-            for client in (one, two, other):
-                await client.hello()
-            await apush(alice, "for alice")
-            await one.receive_titles("for alice")
-            await two.receive_titles("for alice")
-            await other.roundtrip()
-            assert other.items == []
+    async with Client(alice.http) as one, Client(alice.http) as two, Client(bob.http) as other:
+        for client in (one, two, other):
+            await client.hello()
+        await apush(alice, "for alice")
+        await one.receive_titles("for alice")
+        await two.receive_titles("for alice")
+        await other.roundtrip()
+        assert other.items == []
 
 
 @story
@@ -382,4 +381,3 @@ async def test_who_joined_a_topic_hears_what_is_emitted_to_it(alice: Any, settin
 
 def key_of(user: Any) -> Any:
     return user.pk if isinstance(user.pk, int) else str(user.pk)
-

@@ -16,7 +16,8 @@ def test_a_cursor_reads_back() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [None, 7, "", "1", "1.abc", "2.abc.4", "1.abc.-4", "1.abc.x", "1.abc.٤", "1." + "9" * 200]
+    "text",
+    [None, 7, "", "1", "1.abc", "2.abc.4", "1.abc.-4", "1.abc.x", "1.abc.٤", "1." + "9" * 200],
 )
 def test_what_is_no_cursor_is_none(text: object) -> None:
     assert Cursor.parse(text) is None
@@ -80,5 +81,12 @@ def test_times_are_utc_and_aware_or_nothing() -> None:
     parsed = protocol.parse_time("2026-01-02T03:04:05.678+02:00")
     assert parsed is not None
     assert protocol.format_time(parsed) == "2026-01-02T01:04:05.678000Z"
-    for text in ("2026-01-02T03:04:05", "yesterday", "2026-13-01T00:00:00Z", 5, None, "0001-01-01T00:00:00+14:00"):
+    for text in (
+        "2026-01-02T03:04:05",
+        "yesterday",
+        "2026-13-01T00:00:00Z",
+        5,
+        None,
+        "0001-01-01T00:00:00+14:00",
+    ):
         assert protocol.parse_time(text) is None

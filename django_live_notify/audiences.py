@@ -152,7 +152,7 @@ class Audience:
             self.querysets.append(_members(models.Q(groups__in=to)))
         elif _is_collection(to):
             for entry in to:
-                if _is_collection(entry) and not isinstance(entry, models.QuerySet):
+                if _is_collection(entry):
                     raise TypeError(_refusal(entry))
                 self._add(entry, even_inactive=even_inactive)
         else:
@@ -169,7 +169,7 @@ def _members(condition: models.Q) -> models.QuerySet[Any]:
 
 
 def _is_collection(to: Any) -> bool:
-    return isinstance(to, Iterable) and not isinstance(to, (str, bytes, dict, models.Model))
+    return isinstance(to, Iterable) and not isinstance(to, (str, bytes, dict, models.QuerySet))
 
 
 def _refusal(to: Any) -> str:

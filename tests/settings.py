@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 SECRET_KEY = "tests"
 ALLOWED_HOSTS = ["testserver", "127.0.0.1", "localhost"]
 USE_TZ = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 ROOT_URLCONF = "tests.urls"
 STATIC_URL = "static/"
 ASGI_APPLICATION = "tests.asgi.application"
@@ -42,7 +43,7 @@ INSTALLED_APPS = [
 
 # The test apps have no migrations; what refers to their users must not have any either.
 if AUTH_USER_MODEL != "auth.User":
-    MIGRATION_MODULES = {"admin": None, "live_notify": None}
+    MIGRATION_MODULES = {"admin": None, "live_notify": None, "clashing": None}
 
 MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",

@@ -57,11 +57,10 @@ class Listener:
         limits = conf.LIMITS
         self._max_frames = limits["backlog_frames"]
         self._max_bytes = limits["backlog_bytes"]
-        # Frames and bytes queued so far, and as they were at each ping not answered yet.
+        # Frames and bytes queued so far, and when each ping not answered yet followed how many.
         self._total = (0, 0)
         self._acknowledged = (0, 0)
-        self._pings: deque[tuple[int, int]] = deque()
-        self._pinged_at = 0.0
+        self._pings: deque[tuple[float, tuple[int, int]]] = deque()
 
     # What the hub does
 
@@ -108,14 +107,13 @@ class Listener:
         """Send a ping, whose answer also acknowledges what was sent before it."""
         if self._held is not None or self.closing:
             return
-        self._pinged_at = time.monotonic()
-        self._pings.append(self._total)
+        self._pings.append((time.monotonic(), self._total))
         self.offer(text)
 
     def pong(self) -> None:
         """Note the answer to a ping."""
         if self._pings:
-            self._acknowledged = self._pings.popleft()
+            self._acknowledged = self._pings.popleft()[1]
 
     def heard(self) -> None:
         """Note that the client is alive."""
@@ -123,9 +121,10 @@ class Listener:
 
     @property
     def is_silent(self) -> bool:
-        """Whether the client said nothing since a ping that is older than the grace."""
-        pinged = self._pings and time.monotonic() - self._pinged_at >= GRACE
-        return bool(pinged and self.heard_at < self._pinged_at)
+        """Whether the client has said nothing for the grace since a ping."""
+        if not self._pings:
+            return False
+        return time.monotonic() - max(self.heard_at, self._pings[0][0]) >= GRACE
 
     @property
     def wants_ping(self) -> bool:
@@ -137,7 +136,7 @@ class Listener:
     @property
     def is_slow(self) -> bool:
         """Whether more than the allowed backlog went unacknowledged for longer than the grace."""
-        if not self._pings or time.monotonic() - self._pinged_at < GRACE:
+        if not self._pings or time.monotonic() - self._pings[0][0] < GRACE:
             return False
         return self._is_over(*self._unacknowledged())
 

@@ -1,0 +1,157 @@
+"""The inbox: what a reader has, and the verbs that change it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import AnonymousUser
+from django.utils import timezone
+
+from django_live_notify import EVERYONE, Topic, follow, push
+from django_live_notify.models import Follow, Notification, Receipt
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def alice(make_user: Any) -> Any:
+    return make_user("alice")
+
+
+@pytest.fixture
+def bob(make_user: Any) -> Any:
+    return make_user("bob")
+
+
+@pytest.fixture
+def mixed(alice: Any) -> list[int]:
+    """One to a user, one to a topic, one to everyone: their ids."""
+    follow(alice, Topic("news"))
+    said = [push(alice, "user"), push(Topic("news"), "topic"), push(EVERYONE, "everyone")]
+    return [row.pk for row in said if row]
+
+
+def inbox(user: Any) -> Any:
+    return Notification.objects.for_user(user)
+
+
+def titles(rows: Any) -> list[str]:
+    return sorted(row.title for row in rows)
+
+
+def test_a_reader_is_needed(alice: Any) -> None:
+    for verb in ("mark_read", "unread", "archive", "archived"):
+        with pytest.raises(TypeError, match="for_user"):
+            getattr(Notification.objects.all(), verb)()
+    for nobody in (AnonymousUser(), None, "alice"):
+        with pytest.raises(TypeError, match="saved user"):
+            Notification.objects.for_user(nobody)
+
+
+def test_every_verb_works_on_every_kind_and_returns_how_many(alice: Any, mixed: list[int]) -> None:
+    assert inbox(alice).mark_seen() == 3
+    assert inbox(alice).unseen().count() == 0 and inbox(alice).unread().count() == 3
+    assert inbox(alice).mark_read() == 3
+    assert inbox(alice).mark_read() == 0
+    assert inbox(alice).unread().count() == 0
+    assert inbox(alice).filter(topic="*").mark_unread() == 1
+    assert titles(inbox(alice).unread()) == ["everyone"]
+    assert inbox(alice).archive() == 3
+    assert inbox(alice).unread().count() == 0
+    assert titles(inbox(alice).archived()) == ["everyone", "topic", "user"]
+    assert inbox(alice).unarchive() == 3
+    assert titles(inbox(alice).unread()) == ["everyone"]
+
+
+def test_reading_is_seeing(alice: Any, mixed: list[int]) -> None:
+    inbox(alice).mark_read()
+    assert inbox(alice).unseen().count() == 0
+
+
+def test_what_one_reader_does_is_not_done_by_another(
+    alice: Any, bob: Any, mixed: list[int]
+) -> None:
+    push([alice, bob], "both")
+    inbox(alice).mark_read()
+    assert titles(inbox(bob).unread()) in (["both"], ["both", "everyone"])
+    assert Notification.objects.for_user(bob).filter(pk=mixed[0]).mark_read() == 0
+    assert not Receipt.objects.filter(recipient=bob, notification_id=mixed[0]).exists()
+
+
+def test_everything_up_to_an_id_is_read_by_a_watermark(alice: Any, mixed: list[int]) -> None:
+    Notification.objects.update(created_at=timezone.now() - timedelta(minutes=5))
+    _let_join_early(alice)
+    Notification.objects.mark_all(alice, "read", up_to=mixed[1])
+    assert titles(inbox(alice).unread()) == ["everyone"]
+    assert Receipt.objects.count() == 1, "no receipt was needed for the topic"
+    assert set(Follow.objects.values_list("read_to", flat=True)) == {mixed[1]}
+    Notification.objects.mark_all(alice, "read", up_to=mixed[2])
+    assert inbox(alice).unread().count() == 0
+    assert inbox(alice).unseen().count() == 0
+
+
+def test_the_watermark_stays_below_what_may_still_commit(alice: Any, mixed: list[int]) -> None:
+    Notification.objects.mark_all(alice, "read", up_to=mixed[2])
+    assert inbox(alice).unread().count() == 0
+    assert max(Follow.objects.values_list("read_to", flat=True)) < mixed[0]
+
+
+def test_what_arrives_meanwhile_is_not_swallowed(alice: Any, mixed: list[int]) -> None:
+    later = push(EVERYONE, "later")
+    assert later is not None
+    Notification.objects.mark_all(alice, "read", up_to=mixed[2])
+    assert titles(inbox(alice).unread()) == ["later"]
+
+
+def test_one_may_be_unread_below_the_watermark(alice: Any, mixed: list[int]) -> None:
+    Notification.objects.update(created_at=timezone.now() - timedelta(minutes=5))
+    _let_join_early(alice)
+    Notification.objects.mark_all(alice, "read", up_to=mixed[2])
+    assert inbox(alice).filter(pk=mixed[1]).mark_unread() == 1
+    assert titles(inbox(alice).unread()) == ["topic"]
+    assert inbox(alice).filter(pk=mixed[2]).archive() == 1
+    assert titles(inbox(alice).unread()) == ["topic"], "archiving keeps it read"
+
+
+def test_pages_are_cut_by_id(alice: Any) -> None:
+    for number in range(5):
+        push(alice, str(number))
+    first, following = inbox(alice).page(limit=2)
+    assert [row.title for row in first] == ["4", "3"]
+    push(alice, "new")
+    second, following = inbox(alice).page(before=following, limit=2)
+    assert [row.title for row in second] == ["2", "1"]
+    last, end = inbox(alice).page(before=following, limit=2)
+    assert [row.title for row in last] == ["0"] and end is None
+
+
+def test_a_page_costs_one_query_whatever_its_length(
+    alice: Any, bob: Any, django_assert_num_queries: Any
+) -> None:
+    for number in range(30):
+        push(alice, str(number), actor=bob)
+    for limit in (1, 25):
+        with django_assert_num_queries(1):
+            page, _ = inbox(alice).page(limit=limit)
+            assert [row.actor.get_username() for row in page] == [bob.get_username()] * limit
+
+
+def test_counts_stop_at_a_hundred(alice: Any) -> None:
+    Notification.objects.bulk_create(Notification(title="x", topic="*") for _ in range(105))
+    assert inbox(alice).unread().count_capped() == 100
+
+
+def test_what_was_retracted_is_gone_for_all(alice: Any, bob: Any) -> None:
+    push([alice, bob], "oops", tag="t")
+    push(EVERYONE, "stays")
+    assert Notification.objects.filter(tag="t").retract() == 1
+    assert titles(inbox(alice)) == titles(inbox(bob)) == ["stays"]
+    assert Notification.objects.filter(tag="t").retract() == 0
+
+
+def _let_join_early(user: Any) -> None:
+    if hasattr(user, "date_joined"):
+        user.date_joined = timezone.now() - timedelta(days=1)
+        user.save()

@@ -1,0 +1,505 @@
+"""push(): to whom, what is stored, and what is refused."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AnonymousUser, Group
+from django.contrib.messages import constants
+from django.db import connection, transaction
+from django.utils import timezone
+from django.utils.functional import SimpleLazyObject
+from django.utils.translation import gettext_lazy, override, pgettext_lazy
+
+from django_live_notify import EVERYONE, Topic, aemit, apush, emit, follow, push, signals, unfollow
+from django_live_notify.models import Notification, Receipt
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def alice(make_user: Any) -> Any:
+    return make_user("alice")
+
+
+@pytest.fixture
+def bob(make_user: Any) -> Any:
+    return make_user("bob")
+
+
+def users() -> Any:
+    return get_user_model()._default_manager.all()
+
+
+def inbox(user: Any) -> list[str]:
+    return [row.title for row in Notification.objects.for_user(user).order_by("pk")]
+
+
+# To whom
+
+
+def test_one_user(alice: Any, bob: Any) -> None:
+    said = push(alice, "hello")
+    assert said is not None and said.pk
+    assert inbox(alice) == ["hello"] and inbox(bob) == []
+
+
+def test_a_lazy_user_of_a_request(alice: Any) -> None:
+    push(SimpleLazyObject(lambda: alice), "hello")
+    assert inbox(alice) == ["hello"]
+
+
+def test_users_in_any_iterable_each_once(alice: Any, bob: Any) -> None:
+    push((user for user in (alice, bob, alice)), "hello")
+    assert inbox(alice) == inbox(bob) == ["hello"]
+
+
+def test_a_queryset_each_once(alice: Any, bob: Any) -> None:
+    push(users() | users(), "hello")
+    assert inbox(alice) == inbox(bob) == ["hello"]
+
+
+def test_a_manager(alice: Any) -> None:
+    push(get_user_model()._default_manager, "hello")
+    assert inbox(alice) == ["hello"]
+
+
+def test_a_queryset_joined_to_many_rows_each_once(alice: Any) -> None:
+    alice.groups.set([Group.objects.create(name=name) for name in "abc"])
+    push(users().filter(groups__name__in="abc"), "hello")
+    assert inbox(alice) == ["hello"]
+
+
+def test_sliced_and_combined_querysets(alice: Any, bob: Any) -> None:
+    push(users().order_by("pk")[:1], "sliced")
+    push(users().filter(pk=alice.pk).union(users().filter(pk=bob.pk)), "combined")
+    assert sorted(inbox(alice) + inbox(bob)) == ["combined", "combined", "sliced"]
+
+
+def test_a_group_and_a_queryset_of_groups(alice: Any, bob: Any) -> None:
+    group = Group.objects.create(name="crew")
+    alice.groups.add(group)
+    push(group, "to the group")
+    push(Group.objects.all(), "to all groups")
+    assert inbox(alice) == ["to the group", "to all groups"] and inbox(bob) == []
+
+
+def test_a_union_of_everything(alice: Any, bob: Any, make_user: Any) -> None:
+    carol = make_user("carol")
+    group = Group.objects.create(name="crew")
+    alice.groups.add(group)
+    push([alice, group, users().filter(pk=bob.pk)], "hello")
+    assert inbox(alice) == inbox(bob) == ["hello"] and inbox(carol) == []
+
+
+def test_everyone_who_is_there(alice: Any, make_user: Any) -> None:
+    push(EVERYONE, "hello")
+    later = make_user("later")
+    assert inbox(alice) == ["hello"] and inbox(later) == []
+    assert Receipt.objects.count() == 0
+
+
+def test_a_topic_reaches_who_follows_it(alice: Any, bob: Any) -> None:
+    follow(alice, Topic("news"))
+    push(Topic("news"), "hello")
+    assert inbox(alice) == ["hello"] and inbox(bob) == []
+    assert Receipt.objects.count() == 0
+
+
+def test_a_topic_is_heard_from_following_to_unfollowing(alice: Any) -> None:
+    news = Topic("news")
+    push(news, "before")
+    follow(alice, news)
+    push(news, "one")
+    assert unfollow(alice, news) is True
+    push(news, "between")
+    assert unfollow(alice, news) is False
+    follow(alice, news)
+    follow(alice, news)
+    push(news, "two")
+    assert inbox(alice) == ["one", "two"]
+
+
+def test_following_again_at_once_goes_on(alice: Any) -> None:
+    news = Topic("news")
+    follow(alice, news)
+    unfollow(alice, news)
+    follow(alice, news)
+    push(news, "hello")
+    assert inbox(alice) == ["hello"]
+
+
+@pytest.mark.parametrize("kind", ["list", "queryset", "everyone", "topic"])
+def test_who_is_excluded_is_left_out(kind: str, alice: Any, bob: Any) -> None:
+    for user in (alice, bob):
+        follow(user, Topic("news"))
+    to = {"list": [alice, bob], "queryset": users(), "everyone": EVERYONE, "topic": Topic("news")}
+    push(to[kind], "one user", exclude=alice)
+    push(to[kind], "a queryset", exclude=users().filter(pk=alice.pk))
+    push(to[kind], "nobody", exclude=AnonymousUser())
+    assert inbox(alice) == ["nobody"]
+    assert inbox(bob) == ["one user", "a queryset", "nobody"]
+
+
+def test_inactive_users_are_left_out(alice: Any, bob: Any) -> None:
+    fields = {field.name for field in get_user_model()._meta.get_fields()}
+    if "is_active" not in fields:
+        pytest.skip("Nobody is inactive in this user model.")
+    alice.is_active = False
+    alice.save()
+    assert push(alice, "one") is None
+    push([alice, bob], "list")
+    push(users(), "queryset")
+    push(users().order_by("pk")[:5], "sliced")
+    assert inbox(alice) == [] and inbox(bob) == ["list", "queryset", "sliced"]
+
+
+def test_an_empty_audience_is_no_error_and_nothing_is_stored(alice: Any) -> None:
+    empty = [[], users().none(), Group.objects.create(name="empty"), users().filter(pk=None)]
+    for to in empty:
+        assert push(to, "hello") is None
+    assert push(alice, "hello", exclude=alice) is None
+    assert not Notification.objects.exists()
+
+
+# What is stored
+
+
+def test_everything_that_was_said(alice: Any, bob: Any) -> None:
+    expires = timezone.now() + timedelta(hours=1)
+    target = Group.objects.create(name="target")
+    said = push(
+        alice,
+        "title",
+        body="body",
+        url="/x/?y#z",
+        level="warning",
+        kind="comment.created",
+        icon="https://example.com/i.png",
+        data={"n": [1, None], "at": expires},
+        actor=bob,
+        target=target,
+        tag="t",
+        expires=expires,
+    )
+    assert said is not None
+    said.refresh_from_db()
+    assert (said.title, said.body, said.url, said.level) == ("title", "body", "/x/?y#z", "warning")
+    assert (said.kind, said.icon, said.tag) == ("comment.created", "https://example.com/i.png", "t")
+    assert said.data["n"] == [1, None] and isinstance(said.data["at"], str)
+    assert said.actor == bob and said.expires_at == expires
+    assert (said.target_type, said.target_id) == ("auth.group", str(target.pk))
+
+
+def test_the_returned_notification_has_what_will_be_read_back(alice: Any) -> None:
+    said = push(alice, "hello", data={1: (2, 3)})
+    assert said is not None and said.data == {"1": [2, 3]}
+
+
+@pytest.mark.parametrize(
+    ("level", "name"),
+    [(constants.DEBUG, "info"), (constants.INFO, "info"), (constants.SUCCESS, "success")]
+    + [(constants.WARNING, "warning"), (constants.ERROR, "error")]
+    + [(Notification.Level.ERROR, "error")],
+)
+def test_levels_of_messages_are_understood(alice: Any, level: Any, name: str) -> None:
+    said = push(alice, "hello", level=level)
+    assert said is not None and said.level == name
+
+
+def test_one_user_costs_two_inserts(alice: Any, django_assert_num_queries: Any) -> None:
+    # Inside a transaction, as here, there is not even a savepoint.
+    with django_assert_num_queries(2):
+        push(alice, "hello")
+
+
+def test_everyone_costs_one_insert(alice: Any, django_assert_num_queries: Any) -> None:
+    with django_assert_num_queries(1):
+        push(EVERYONE, "hello")
+
+
+def test_a_queryset_costs_two_inserts(alice: Any, bob: Any, django_assert_num_queries: Any) -> None:
+    with django_assert_num_queries(2):
+        push(users(), "hello")
+
+
+def test_lazy_texts_are_read_in_the_language_of_the_reader(alice: Any) -> None:
+    with override("de"):
+        push(alice, gettext_lazy("Yes"), body=pgettext_lazy("boot", "not in any catalogue"))
+    said = Notification.objects.get()
+    assert said.title == "Yes"
+    for language, title in (("en", "Yes"), ("de", "Ja"), ("fr", "Oui")):
+        with override(language):
+            assert said.rendered_title == title
+            assert said.rendered_body == "not in any catalogue"
+
+
+def test_plain_texts_stay_as_they_are(alice: Any) -> None:
+    push(alice, "yes 100 % %(who)s")
+    with override("de"):
+        assert Notification.objects.get().rendered_title == "yes 100 % %(who)s"
+
+
+def test_parameters_fill_texts(alice: Any) -> None:
+    push(alice, gettext_lazy("%(n)d of %(who)s"), params={"n": 3, "who": gettext_lazy("Yes")})
+    assert Notification.objects.get().rendered_title == "3 of Yes"
+
+
+def test_what_expired_is_not_in_the_inbox(alice: Any) -> None:
+    said = push(alice, "short", expires=timedelta(hours=1))
+    assert said is not None and inbox(alice) == ["short"]
+    Notification.objects.update(expires_at=timezone.now())
+    assert inbox(alice) == []
+
+
+def test_the_newest_of_a_tag_replaces_the_others_for_each_reader(alice: Any, bob: Any) -> None:
+    push([alice, bob], "10 %", tag="import")
+    push(alice, "20 %", tag="import")
+    push(alice, "other", tag="export")
+    assert inbox(alice) == ["20 %", "other"]
+    assert inbox(bob) == ["10 %"]
+    assert Notification.objects.for_user(alice).unread().count_capped() == 2
+
+
+def test_a_repeated_key_says_nothing_and_returns_what_was_said(alice: Any) -> None:
+    one = push(alice, "paid", idempotency_key="order-7")
+    two = push(alice, "paid again", idempotency_key="order-7")
+    assert one == two and inbox(alice) == ["paid"]
+
+
+def test_the_sender_may_be_anonymous(alice: Any) -> None:
+    said = push(alice, "hello", actor=AnonymousUser())
+    assert said is not None and said.actor is None
+
+
+def test_a_deleted_actor_leaves_the_notification(alice: Any, bob: Any) -> None:
+    push(alice, "hello", actor=bob)
+    bob.delete()
+    assert Notification.objects.get().actor is None and inbox(alice) == ["hello"]
+
+
+def test_a_deleted_reader_leaves_nothing_of_theirs(alice: Any, bob: Any) -> None:
+    push([alice, bob], "hello")
+    alice.delete()
+    assert Receipt.objects.count() == 1
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("keys", "error", "words"),
+    [
+        ({"level": "loud"}, ValueError, "'info', 'success', 'warning', 'error'"),
+        ({"level": 7}, ValueError, "Unknown level 7"),
+        ({"level": []}, ValueError, "Unknown level"),
+        ({"url": "javascript:alert(1)"}, ValueError, "expected a path of this site, or http"),
+        ({"url": "java\nscript:alert(1)"}, ValueError, "not allowed"),
+        ({"url": "\x01javascript:alert(1)"}, ValueError, "not allowed"),
+        ({"url": "//evil.example"}, ValueError, "without // at its start"),
+        ({"url": "/\\evil.example"}, ValueError, "without backslashes"),
+        ({"url": "\t//evil.example"}, ValueError, "without // at its start"),
+        ({"url": "http:evil.example"}, ValueError, "not allowed"),
+        ({"url": "data:text/html,x"}, ValueError, "not allowed"),
+        ({"url": "http://[bad"}, ValueError, "not allowed"),
+        ({"url": 7}, TypeError, "url must be a string"),
+        ({"url": "/" + "x" * 2000}, ValueError, "at most 2000"),
+        ({"icon": "javascript:alert(1)"}, ValueError, "icon"),
+        ({"data": object()}, ValueError, "data is not JSON"),
+        ({"data": float("nan")}, ValueError, "data is not JSON"),
+        ({"data": {"x": {1, 2}}}, ValueError, "data is not JSON"),
+        ({"data": "x" * 16385}, ValueError, "at most 16384"),
+        ({"data": "\x00"}, ValueError, "NUL"),
+        ({"data": {"\ud800": 1}}, ValueError, "surrogate"),
+        ({"title": ""}, ValueError, "title must not be empty"),
+        ({"title": "  "}, ValueError, "title must not be empty"),
+        ({"title": None}, TypeError, "title must be a string"),
+        ({"title": "x" * 256}, ValueError, "at most 255"),
+        ({"title": "a\x00b"}, ValueError, "NUL"),
+        ({"body": 7}, TypeError, "body must be a string"),
+        ({"title": gettext_lazy("%(who)s left")}, ValueError, "needs the parameter 'who'"),
+        ({"title": "%(who)s left", "params": {"x": 1}}, ValueError, "needs the parameter 'who'"),
+        ({"title": "%(n)d left", "params": {"n": "x"}}, ValueError, "cannot be formatted"),
+        ({"title": "100 % left %", "params": {"n": 1}}, ValueError, "written %%"),
+        ({"params": [1]}, TypeError, "params must be a dictionary"),
+        ({"actor": "bob"}, TypeError, "actor must be a saved user"),
+        ({"target": "bob"}, TypeError, "target must be a saved model"),
+        ({"target": Group(name="unsaved")}, TypeError, "target must be a saved model"),
+        ({"tag": "x" * 101}, ValueError, "tag has 101 characters"),
+        ({"kind": 7}, TypeError, "kind must be a string"),
+        ({"idempotency_key": ""}, ValueError, "idempotency_key must not be empty"),
+        ({"expires": 60}, TypeError, "a datetime or a timedelta"),
+        ({"expires": timedelta(0)}, ValueError, "not in the future"),
+    ],
+)
+def test_what_is_wrong_in_a_call_raises_and_stores_nothing(
+    alice: Any, keys: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    title = keys.pop("title", "hello")
+    with pytest.raises(error) as caught:
+        push(alice, title, **keys)
+    keys["title"] = title
+    assert words in str(caught.value)
+    assert not Notification.objects.exists()
+
+
+@pytest.mark.parametrize("to", ["", "alice", 7, None, b"x", {"a": 1}, [None], [["x"]], ["alice"]])
+def test_what_is_no_audience_raises(to: Any) -> None:
+    with pytest.raises(TypeError, match="Expected a user"):
+        push(to, "hello")
+
+
+def test_querysets_of_something_else_are_no_audience() -> None:
+    with pytest.raises(TypeError, match="of Notification"):
+        push(Notification.objects.all(), "hello")
+
+
+def test_topics_do_not_go_into_lists(alice: Any) -> None:
+    with pytest.raises(TypeError, match="the last two alone"):
+        push([alice, EVERYONE], "hello")
+
+
+def test_anonymous_and_unsaved_users_raise() -> None:
+    with pytest.raises(ValueError, match="anonymous"):
+        push(AnonymousUser(), "hello")
+    with pytest.raises(ValueError, match="not saved"):
+        push(get_user_model()(), "hello")
+
+
+@pytest.mark.parametrize("name", ["", "  ", "*", "x" * 201, "a\x00"])
+def test_names_of_topics_are_checked(name: str) -> None:
+    with pytest.raises(ValueError):
+        Topic(name)
+
+
+def test_only_topics_are_followed(alice: Any) -> None:
+    with pytest.raises(TypeError, match="Expected a Topic"):
+        follow(alice, "news")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="EVERYONE"):
+        follow(alice, EVERYONE)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="Expected a saved user"):
+        follow(AnonymousUser(), Topic("news"))
+
+
+# Transactions and signals
+
+
+@pytest.fixture
+def told() -> Any:
+    """Collect what the signals tell."""
+    heard: list[tuple[str, dict[str, Any]]] = []
+    receivers = {}
+    for name in ("pushed", "state_changed", "retracted", "emitted"):
+        receivers[name] = partial(_note, heard, name)
+        getattr(signals, name).connect(receivers[name], weak=False)
+    yield heard
+    for name, receiver in receivers.items():
+        getattr(signals, name).disconnect(receiver)
+
+
+def _note(heard: list[Any], signal_name: str, /, **keys: Any) -> None:
+    heard.append((signal_name, keys))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_signals_are_sent_after_the_commit_and_not_after_a_rollback(alice: Any, told: Any) -> None:
+    with transaction.atomic():
+        push(alice, "one")
+        emit(alice, "typing")
+        assert told == []
+    assert [name for name, _ in told] == ["pushed", "emitted"]
+    assert told[0][1]["recipients"] == [alice.pk]
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        push(alice, "two")
+        raise ZeroDivisionError
+    assert len(told) == 2 and inbox(alice) == ["one"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_receiver_that_raises_harms_nobody(alice: Any, told: Any, caplog: Any) -> None:
+    def fail(**keys: Any) -> None:
+        raise RuntimeError("receiver")
+
+    signals.pushed.connect(fail)
+    try:
+        assert push(alice, "hello") is not None
+    finally:
+        signals.pushed.disconnect(fail)
+    assert [name for name, _ in told] == ["pushed"]
+    assert "receiver" in caplog.text
+
+
+@pytest.mark.django_db(transaction=True)
+def test_states_and_retractions_are_told(alice: Any, told: Any) -> None:
+    said = push(alice, "hello")
+    assert said is not None
+    Notification.objects.for_user(alice).mark_read()
+    said.retract()
+    assert said.retract() is False
+    names = [name for name, _ in told]
+    assert names == ["pushed", "state_changed", "retracted"]
+    changed, retracted = told[1][1], told[2][1]
+    assert (changed["reader"], changed["action"], changed["ids"]) == (alice.pk, "read", [said.pk])
+    assert retracted["ids"] == [said.pk]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_concurrent_retries_with_a_key_make_one(alice: Any) -> None:
+    barrier = threading.Barrier(4)
+    said: list[Any] = []
+
+    def retry() -> None:
+        barrier.wait(10)
+        said.append(push(alice, "paid", idempotency_key="order-7"))
+        connection.close()
+
+    threads = [threading.Thread(target=retry) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert len(said) == 4 and len(set(said)) == 1
+    assert inbox(alice) == ["paid"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_reader_deleted_while_a_push_is_open_changes_nothing_for_the_pusher(
+    alice: Any, bob: Any
+) -> None:
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite has one writer at a time.")
+
+    def delete() -> None:
+        alice.delete()
+        connection.close()
+
+    with transaction.atomic():
+        push([alice, bob], "hello")
+        thread = threading.Thread(target=delete)
+        thread.start()
+        thread.join(20)
+    assert inbox(bob) == ["hello"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_async_twins(alice: Any, told: Any) -> None:
+    said = async_to_sync(apush)(alice, "hello")
+    async_to_sync(aemit)(alice, "typing", {"x": 1})
+    assert said is not None and inbox(alice) == ["hello"]
+    assert told[1][1]["data"] == {"x": 1} and told[1][1]["recipients"] == [alice.pk]
+    assert apush.__doc__ == "See push()."
+
+
+def test_events_are_checked(alice: Any) -> None:
+    with pytest.raises(ValueError, match="name must not be empty"):
+        emit(alice, "")
+    with pytest.raises(ValueError, match="data is not JSON"):
+        emit(alice, "x", object())
+    with pytest.raises(TypeError, match="Not an audience"):
+        emit("", "x")

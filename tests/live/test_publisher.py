@@ -1,0 +1,156 @@
+"""Hints through a real Redis, and what happens without it."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.db import connection
+
+from django_live_notify import EVERYONE, aemit, apush
+from django_live_notify.live import groups, publisher
+from tests.live.client import Client, story, until
+from tests.servers import Redis, running
+
+pytestmark = [pytest.mark.servers, pytest.mark.django_db(transaction=True)]
+
+LAYERS = {
+    "pubsub": "channels_redis.pubsub.RedisPubSubChannelLayer",
+    "core": "channels_redis.core.RedisChannelLayer",
+}
+
+
+@pytest.fixture
+def redis() -> Iterator[Redis]:
+    with running(Redis()) as server:
+        yield server
+
+
+@pytest.fixture(params=["pubsub", "core"])
+def layer(request: Any, redis: Redis, settings: Any) -> Iterator[str]:
+    settings.CHANNEL_LAYERS = {
+        "default": {
+            "BACKEND": LAYERS[request.param],
+            "CONFIG": {"hosts": [{"address": redis.url, "socket_timeout": 15}]},
+        }
+    }
+    # So seldom that what arrives has come by a hint.
+    settings.LIVE_NOTIFY_SWEEP_INTERVAL = 600
+    yield request.param
+    # The thread is of the test's Redis.
+    if publisher._publisher is not None:
+        publisher._publisher.stop()
+        publisher._publisher = None
+
+
+@pytest.fixture
+def another_origin(monkeypatch: Any) -> None:
+    """Let this process's hub take its publisher for another process's."""
+    monkeypatch.setattr(publisher, "get_origin", lambda: "another")
+    monkeypatch.setattr("django_live_notify.live.hub.tell_all", lambda hint: None)
+
+
+async def joined(client: Client, user: Any) -> None:
+    """Wait until hints for the client's reader come through the layer."""
+    while not client.of_type("emitted"):
+        await aemit(user, "are you there")
+        await client.roundtrip()
+
+
+@story
+async def test_hints_of_another_process_arrive(alice: Any, layer: str, another_origin: Any) -> None:
+    async with Client(alice.http) as client:
+        await client.hello()
+        await joined(client, alice)
+        await apush(alice, "to one")
+        await apush(EVERYONE, "to all")
+        await client.receive_titles("to one", "to all")
+
+
+@story
+async def test_two_thousand_hints_at_once_all_arrive(
+    alice: Any, layer: str, another_origin: Any
+) -> None:
+    async with Client(alice.http) as client:
+        await client.hello()
+        await joined(client, alice)
+
+        def announce() -> None:
+            for number in range(2_000):
+                hint = {"kind": "emitted", "name": "n", "data": number, "topic": ""}
+                publisher.announce({**hint, "to": [str(alice.pk)]}, [str(alice.pk)])
+
+        await sync_to_async(announce)()
+        await client.receive("emitted", name="n", data=1_999)
+        numbers = [frame["data"] for frame in client.of_type("emitted") if frame["name"] == "n"]
+        assert numbers == list(range(2_000))
+
+
+@story
+async def test_after_a_restart_of_redis_hints_come_again(
+    alice: Any, redis: Redis, layer: str, another_origin: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(groups, "RETRY_AFTER", 0.1)
+    async with Client(alice.http) as client:
+        await client.hello()
+        await joined(client, alice)
+        redis.kill()
+        await apush(alice, "while it is down")
+        await sync_to_async(redis.start)()
+        client.frames.clear()
+        await joined(client, alice)
+        await apush(alice, "hinted again")
+        await until(lambda: "hinted again" in client.titles, "the hint")
+
+
+@story
+async def test_a_pusher_does_not_wait_for_a_frozen_redis(
+    alice: Any, redis: Redis, layer: str
+) -> None:
+    redis.freeze()
+    try:
+        began = time.monotonic()
+        for _ in range(20):
+            assert await apush(alice, "hello") is not None
+        # Far below the seconds for which the layer would hold up a caller.
+        assert time.monotonic() - began < 2
+    finally:
+        redis.thaw()
+
+
+def test_a_process_that_pushes_and_ends_loses_no_hint(alice: Any, redis: Redis) -> None:
+    code = f"""
+from django.conf import settings
+settings.configure(
+    SECRET_KEY="x",
+    INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "django_live_notify"],
+    CHANNEL_LAYERS={{"default": {{"BACKEND": {LAYERS["core"]!r}, "CONFIG": {{"hosts": [{redis.url.replace("127.0.0.1", "localhost")!r}]}}}}}},
+)
+import django
+django.setup()
+from django_live_notify.live import publisher
+for number in range(30):
+    publisher.announce({{"kind": "test", "n": number}}, None)
+"""
+
+    async def receive() -> list[int]:
+        from channels_redis.core import RedisChannelLayer
+
+        layer = RedisChannelLayer(hosts=[{"address": redis.url, "socket_timeout": 15}])
+        channel = await layer.new_channel()
+        await layer.group_add(groups.COMMON, channel)
+        await sync_to_async(subprocess.run)([sys.executable, "-c", code], check=True, timeout=60)
+        numbers: list[int] = []
+        while len(numbers) < 30:
+            message = await layer.receive(channel)
+            numbers += [hint["n"] for hint in message["hints"]]
+        return numbers
+
+    assert asyncio.run(receive()) == list(range(30))
+    connection.close()

@@ -1,0 +1,208 @@
+"""HTTP: the inbox, changes of state and the poll, for the reader alone."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+
+from django_live_notify import EVERYONE, Topic, follow, push
+from django_live_notify.models import LogState, Notification
+
+pytestmark = pytest.mark.django_db
+
+BASE = "/live-notify/"
+
+
+@pytest.fixture
+def alice(make_user: Any) -> Any:
+    return make_user("alice")
+
+
+@pytest.fixture
+def bob(make_user: Any) -> Any:
+    return make_user("bob")
+
+
+@pytest.fixture
+def http(alice: Any) -> Client:
+    client = Client()
+    client.force_login(alice)
+    return client
+
+
+def get(client: Client, path: str, **query: Any) -> Any:
+    return client.get(BASE + path, query)
+
+
+def post(client: Client, path: str, body: Any) -> Any:
+    text = body if isinstance(body, (str, bytes)) else json.dumps(body)
+    return client.post(BASE + path, text, content_type="application/json")
+
+
+def titles(response: Any) -> list[str]:
+    assert response.status_code == 200, response.content
+    return [item["title"] for item in response.json()["items"]]
+
+
+def test_the_inbox_is_the_readers_own_newest_first(http: Client, alice: Any, bob: Any) -> None:
+    follow(alice, Topic("news"))
+    push(alice, "one", actor=bob, data={"n": 1})
+    push(bob, "for bob")
+    push(Topic("news"), "two")
+    push(EVERYONE, "three")
+    response = get(http, "inbox/")
+    assert titles(response) == ["three", "two", "one"]
+    answer = response.json()
+    assert answer["unread"] == 3 and answer["next"] is None
+    assert answer["cursor"].startswith("1.")
+    item = answer["items"][2]
+    assert item["actor"]["name"] == bob.get_username()
+    assert item["created_at"].endswith("Z") and item["read"] is False
+    assert response.headers["Cache-Control"].startswith("max-age=0")
+
+
+def test_pages_and_filters(http: Client, alice: Any) -> None:
+    for number in range(5):
+        push(alice, str(number), kind="even" if number % 2 == 0 else "odd")
+    page = get(http, "inbox/", limit=2).json()
+    assert [item["title"] for item in page["items"]] == ["4", "3"]
+    assert titles(get(http, "inbox/", before=page["next"], limit=100)) == ["2", "1", "0"]
+    assert titles(get(http, "inbox/", kind="odd")) == ["3", "1"]
+    inbox = Notification.objects.for_user(alice)
+    inbox.filter(title="4").mark_read()
+    inbox.filter(title="3").archive()
+    assert titles(get(http, "inbox/", unread=1)) == ["2", "1", "0"]
+    assert titles(get(http, "inbox/", archived=1)) == ["3"]
+    assert titles(get(http, "inbox/")) == ["4", "2", "1", "0"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [{"limit": "x"}, {"limit": "0"}, {"before": "-1"}, {"before": "9" * 30}, {"limit": "²"}],
+)
+def test_bad_parameters_are_a_400_in_json(http: Client, query: dict[str, str]) -> None:
+    response = get(http, "inbox/", **query)
+    assert response.status_code == 400 and response.json()["code"] == "invalid"
+
+
+@pytest.mark.parametrize("path", ["inbox/", "poll/"])
+def test_nobody_reads_nothing(path: str, bob: Any, http: Client) -> None:
+    anonymous = get(Client(), path)
+    assert anonymous.status_code == 403 and anonymous.json()["code"] == 4510
+    other = get(http, path, user=str(bob.pk))
+    assert other.status_code == 403 and other.json()["code"] == 4511
+
+
+def test_states_are_changed_by_post(http: Client, alice: Any) -> None:
+    said = push(alice, "one")
+    push(alice, "two")
+    assert said is not None
+    for action, unread in (
+        ("seen", 2),
+        ("read", 1),
+        ("unread", 2),
+        ("archive", 1),
+        ("unarchive", 2),
+    ):
+        response = post(http, f"{action}/", {"ids": [said.pk]})
+        assert (response.status_code, response.json()) == (200, {"unread": unread}), action
+    assert post(http, "read/", {"up_to": said.pk}).json() == {"unread": 1}
+    assert get(http, "read/").status_code == 405
+
+
+def test_nobody_changes_what_is_not_theirs(http: Client, bob: Any) -> None:
+    said = push(bob, "for bob")
+    assert said is not None
+    assert post(http, "read/", {"ids": [said.pk]}).status_code == 200
+    assert Notification.objects.for_user(bob).unread().count() == 1
+    assert post(Client(), "read/", {"ids": [said.pk]}).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["", "junk", b"\xff\xfe", "[]", "{}", '{"ids": 1}', '{"ids": ["a"]}', '{"up_to": "1"}']
+    + ['{"up_to": 0}', '{"ids": [], "up_to": 1}', '{"up_to": 1e400}', "[" * 10_000],
+)
+def test_bad_bodies_are_a_400_in_json(http: Client, body: Any) -> None:
+    response = post(http, "read/", body)
+    assert response.status_code == 400 and response.json()["code"] == "invalid"
+
+
+def test_large_bodies_are_refused(http: Client) -> None:
+    response = post(http, "read/", {"ids": list(range(1, 10_000))})
+    assert response.status_code == 400 and response.json()["code"] == "too_large"
+
+
+def test_posts_need_a_csrf_token(alice: Any) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(alice)
+    assert post(client, "read/", {"up_to": 1}).status_code == 403
+
+
+def test_a_first_poll_gives_a_place_to_go_on_from(http: Client, alice: Any) -> None:
+    push(alice, "old")
+    first = get(http, "poll/").json()
+    assert first["items"] == [] and first["unread"] == 1 and first["reset"] is False
+    push(alice, "new")
+    second = get(http, "poll/", cursor=first["cursor"])
+    assert "new" in titles(second)
+
+
+def test_a_poll_repeats_what_may_have_been_overtaken(http: Client, alice: Any) -> None:
+    cursor = get(http, "poll/").json()["cursor"]
+    push(alice, "one")
+    again = get(http, "poll/", cursor=cursor).json()
+    assert again["cursor"] == cursor, "a younger id may still be in an open transaction"
+    Notification.objects.update(created_at=timezone.now() - timedelta(minutes=5))
+    settled = get(http, "poll/", cursor=cursor).json()
+    assert [item["title"] for item in settled["items"]] == ["one"]
+    assert titles(get(http, "poll/", cursor=settled["cursor"])) == []
+
+
+def test_a_first_visit_polls_what_came_since_the_page_was_rendered(
+    http: Client, alice: Any
+) -> None:
+    push(alice, "old")
+    Notification.objects.update(created_at=timezone.now() - timedelta(hours=1))
+    rendered = timezone.now().isoformat()
+    push(alice, "new")
+    assert titles(get(http, "poll/", since=rendered)) == ["new"]
+
+
+def test_a_poll_tells_what_changed(http: Client, alice: Any) -> None:
+    said, other = push(alice, "one"), push(alice, "two")
+    assert said is not None and other is not None
+    answer = get(http, "poll/").json()
+    Notification.objects.for_user(alice).filter(pk=said.pk).mark_read()
+    other.retract()
+    states = get(http, "poll/", cursor=answer["cursor"], since=answer["time"]).json()["states"]
+    assert {"type": "state", "action": "read", "ids": [said.pk]} in states
+    assert {"type": "retracted", "ids": [other.pk]} in states
+
+
+@pytest.mark.parametrize("cursor", ["1.another.3", "1.x.99999999999999999999"])
+def test_a_foreign_cursor_means_reset(http: Client, alice: Any, cursor: str) -> None:
+    push(alice, "one")
+    answer = get(http, "poll/", cursor=cursor).json()
+    assert answer["reset"] is True and answer["items"] == []
+    assert LogState.current().epoch in answer["cursor"]
+
+
+def test_views_do_not_care_for_atomic_requests(http: Client) -> None:
+    connection.settings_dict["ATOMIC_REQUESTS"] = True
+    try:
+        assert get(http, "poll/").status_code == 200
+        assert get(http, "inbox/").status_code == 200
+    finally:
+        connection.settings_dict["ATOMIC_REQUESTS"] = False
+
+
+def test_the_socket_says_what_it_is(http: Client) -> None:
+    response = get(http, "socket/")
+    assert response.status_code == 426 and response.headers["Upgrade"] == "websocket"

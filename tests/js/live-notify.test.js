@@ -1,0 +1,563 @@
+import assert from "node:assert/strict";
+import { beforeEach, describe, mock, test } from "node:test";
+
+import { FakeSocket, makeBrowser, settle } from "./browser.js";
+import { LiveNotify, Memory, backoff, parseCursor, verdict } from "../../django_live_notify/static/django_live_notify/live-notify.js";
+
+const POLL = { items: [], states: [], unread: 0, reset: false, cursor: "1.e.0", next: 5 };
+
+let browser;
+
+beforeEach(() => {
+  mock.timers.reset();
+  mock.timers.enable({ apis: ["setTimeout", "Date"], now: 1_000_000 });
+  mock.restoreAll();
+  // The longest of the pauses that chance may choose.
+  mock.method(Math, "random", () => 0.999999);
+  browser = makeBrowser();
+});
+
+function make(options = {}) {
+  const client = new LiveNotify({ endpoint: "/live-notify/", user: "7", csrfToken: "t", ...options });
+  const heard = [];
+  for (const name of ["notification", "unread", "state", "retracted", "status", "close", "reset", "error"]) {
+    client.addEventListener(name, ({ detail }) => heard.push([name, detail]));
+  }
+  const of = (name) => heard.filter(([kind]) => kind === name).map(([, detail]) => detail);
+  const titles = () => of("notification").map((item) => item.title);
+  return { client, heard, of, titles };
+}
+
+function item(id, keys = {}) {
+  return { id, title: `n${id}`, tag: "", read: false, created_at: new Date().toISOString(), ...keys };
+}
+
+function frame(items, keys = {}) {
+  return { type: "notifications", items: items.map((id) => (typeof id === "number" ? item(id) : id)), replay: false, ...keys };
+}
+
+async function tick(milliseconds) {
+  mock.timers.tick(milliseconds);
+  await settle();
+}
+
+describe("pure parts", () => {
+  test("back-off is full jitter between nothing and an exponential cap", () => {
+    const most = () => 1;
+    assert.deepEqual([0, 1, 2, 3].map((n) => backoff(n, { random: most })), [1000, 2000, 4000, 8000]);
+    assert.equal(backoff(100, { random: most }), 30_000);
+    assert.equal(backoff(100, { random: most, hidden: true }), 120_000);
+    assert.equal(backoff(100, { random: () => 0 }), 0);
+  });
+
+  test("verdicts go by range, so an unknown code works", () => {
+    assert.deepEqual([1000, 1006, 1012, 4000, 4399, 4400, 4499, 4500, 4999].map(verdict), [
+      "retry", "retry", "retry", "retry", "retry", "refresh", "refresh", "stop", "stop",
+    ]);
+  });
+
+  test("a cursor is read, and anything else is none", () => {
+    assert.deepEqual(parseCursor("1.ab.12"), { epoch: "ab", id: 12 });
+    for (const junk of [null, undefined, "", "2.ab.1", "1.ab", "1.ab.x"]) assert.equal(parseCursor(junk), null);
+  });
+});
+
+describe("memory", () => {
+  test("a cursor never moves backwards", () => {
+    const memory = new Memory("k", null);
+    memory.advance("1.e.5");
+    memory.advance("1.e.3");
+    assert.equal(memory.cursor, "1.e.5");
+  });
+
+  test("another epoch replaces cursor and ring", () => {
+    const memory = new Memory("k", null);
+    memory.advance("1.e.5");
+    memory.add(6);
+    memory.advance("1.f.1");
+    assert.equal(memory.cursor, "1.f.1");
+    assert.ok(memory.isNew(6, true));
+  });
+
+  test("only a replay is judged by the cursor", () => {
+    const memory = new Memory("k", null);
+    memory.advance("1.e.5");
+    assert.equal(memory.isNew(4, true), false);
+    assert.equal(memory.isNew(4, false), true, "a late commit has a low id");
+    memory.add(4);
+    assert.equal(memory.isNew(4, false), false);
+  });
+
+  test("the ring keeps the last thousand", () => {
+    const memory = new Memory("k", null);
+    for (let id = 1; id <= 1001; id++) memory.add(id);
+    assert.equal(memory.ring.size, 1000);
+    assert.ok(memory.isNew(1, false) && !memory.isNew(2, false));
+  });
+
+  test("two tabs merge what they write", () => {
+    const [one, two] = [1, 2].map(() => new Memory("k", localStorage));
+    one.advance("1.e.9");
+    one.add(10);
+    one.save();
+    two.advance("1.e.4");
+    two.add(11);
+    two.save();
+    const next = new Memory("k", localStorage);
+    assert.equal(next.cursor, "1.e.9");
+    assert.deepEqual([...next.ring].sort(), [10, 11]);
+    assert.equal(two.cursor, "1.e.4", "a tab keeps a position of its own");
+  });
+
+  test("broken, full and forbidden storage is no matter", () => {
+    for (const text of ["", "junk", "null", "[]", '{"cursor": 7, "ring": "x"}', '{"ring": [1, "x", null]}']) {
+      localStorage.setItem("k", text);
+      const memory = new Memory("k", localStorage);
+      assert.equal(memory.cursor, null);
+      memory.advance("1.e.1");
+      memory.save();
+    }
+    const full = { getItem: () => null, setItem: () => { throw new Error("QuotaExceededError"); } };
+    new Memory("k", full).save();
+  });
+});
+
+describe("opening", () => {
+  test("the first frame is hello, and live begins with ready", () => {
+    const { client, of } = make({ since: "2026-01-01T00:00:00Z" });
+    client.start();
+    assert.equal(FakeSocket.last.url, "wss://site.example/live-notify/socket/");
+    assert.equal(FakeSocket.last.protocol, "live-notify.v1");
+    FakeSocket.last.open();
+    assert.deepEqual(FakeSocket.last.sent, [{ type: "hello", cursor: null, since: "2026-01-01T00:00:00Z", user: "7" }]);
+    assert.equal(client.status, "connecting");
+    FakeSocket.last.receive({ type: "ready", unread: 3, heartbeat: 25, cursor: "1.e.8" });
+    assert.deepEqual([client.status, client.transport, client.unread, client.cursor], ["live", "websocket", 3, "1.e.8"]);
+    assert.deepEqual(of("status").map(({ status }) => status), ["connecting", "live"]);
+  });
+
+  test("starting and stopping twice is once", () => {
+    const { client, of } = make();
+    client.start();
+    client.start();
+    assert.equal(FakeSocket.all.length, 1);
+    client.stop();
+    client.stop();
+    assert.equal(client.status, "stopped");
+    assert.equal(of("status").length, 2);
+    client.start();
+    assert.equal(FakeSocket.all.length, 2);
+  });
+
+  test("an abandoned socket is not heard any more", () => {
+    const { client, titles } = make();
+    client.start();
+    const old = FakeSocket.last;
+    old.ready();
+    client.stop();
+    client.start();
+    FakeSocket.last.ready();
+    old.receive(frame([1]));
+    old.end();
+    assert.deepEqual(titles(), []);
+    assert.equal(client.status, "live");
+  });
+
+  test("what is not understood is ignored", () => {
+    const { client, heard } = make();
+    client.start();
+    FakeSocket.last.ready();
+    const before = heard.length;
+    for (const junk of ["junk", "null", "7", "[]", "{}", '{"type": 7}', '{"type": "future", "x": 1}']) FakeSocket.last.receive(junk);
+    assert.equal(heard.length, before);
+  });
+});
+
+describe("notifications", () => {
+  test("each is told once, whatever comes twice", () => {
+    const { client, titles } = make();
+    client.start();
+    FakeSocket.last.ready();
+    FakeSocket.last.receive(frame([3]));
+    FakeSocket.last.receive(frame([3, 4]));
+    FakeSocket.last.receive(frame([3, 4, 5], { replay: true, cursor: "1.e.5" }));
+    assert.deepEqual(titles(), ["n3", "n4", "n5"]);
+    assert.equal(client.cursor, "1.e.5");
+  });
+
+  test("after a reconnection the cursor and the ring drop what was handled", async () => {
+    const { client, titles } = make();
+    client.start();
+    FakeSocket.last.ready({ cursor: "1.e.10" });
+    FakeSocket.last.receive(frame([12]));
+    FakeSocket.last.end();
+    await tick(5_000);
+    FakeSocket.last.open();
+    assert.equal(FakeSocket.last.sent[0].cursor, "1.e.10");
+    FakeSocket.last.receive({ type: "ready", unread: 3, heartbeat: 25 });
+    FakeSocket.last.receive(frame([9, 11, 12], { replay: true, cursor: "1.e.12" }));
+    FakeSocket.last.receive(frame([8]));
+    assert.deepEqual(titles(), ["n12", "n11", "n8"], "9 was settled before, 8 is a late commit");
+  });
+
+  test("the next page goes on where the last one was", () => {
+    const first = make();
+    first.client.start();
+    FakeSocket.last.ready({ cursor: "1.e.10" });
+    FakeSocket.last.receive(frame([12]));
+    first.client.stop();
+    const second = make();
+    second.client.start();
+    FakeSocket.last.open();
+    assert.equal(FakeSocket.last.sent[0].cursor, "1.e.10");
+    FakeSocket.last.receive({ type: "ready", unread: 2, heartbeat: 25 });
+    FakeSocket.last.receive(frame([11, 12], { replay: true, cursor: "1.e.12" }));
+    assert.deepEqual(second.titles(), ["n11"]);
+  });
+
+  test("what was retracted or read before it arrived stays so", () => {
+    const { client, of } = make();
+    client.start();
+    FakeSocket.last.ready();
+    FakeSocket.last.receive({ type: "retracted", ids: [3] });
+    FakeSocket.last.receive({ type: "state", action: "read", ids: [4] });
+    FakeSocket.last.receive(frame([3, 4]));
+    assert.deepEqual(of("notification").map(({ id, read }) => [id, read]), [[4, true]]);
+  });
+
+  test("unread counts one on by itself and takes the server's word", () => {
+    const { client } = make();
+    client.start();
+    FakeSocket.last.ready({ unread: 2 });
+    FakeSocket.last.receive(frame([3]));
+    assert.equal(client.unread, 3);
+    FakeSocket.last.receive(frame([item(4, { read: true }), item(5, { tag: "t" })]));
+    assert.equal(client.unread, 3);
+    FakeSocket.last.receive({ type: "unread", unread: 1 });
+    assert.equal(client.unread, 1);
+  });
+
+  test("reset loads a page, tells it, and announces nothing of it", async () => {
+    localStorage.setItem("live-notify:/live-notify/:7", JSON.stringify({ cursor: "1.e.1", ring: [40] }));
+    const { client, titles, of } = make();
+    browser.answer = () => ({ items: [item(50), item(49)], next: null, unread: 9, cursor: "1.e.44" });
+    client.start();
+    FakeSocket.last.ready({ reset: true, cursor: "1.e.44", unread: 9 });
+    await settle();
+    assert.equal(browser.requests[0].url.pathname, "/live-notify/inbox/");
+    assert.equal(of("reset").length, 1);
+    FakeSocket.last.receive(frame([40, 45, 49, 50], { replay: true, cursor: "1.e.50" }));
+    assert.deepEqual(titles(), ["n45"]);
+  });
+});
+
+describe("beats", () => {
+  test("a ping is answered with the cursor that it brought", () => {
+    const { client } = make();
+    client.start();
+    FakeSocket.last.ready();
+    FakeSocket.last.receive({ type: "ping", cursor: "1.e.9", time: "2026-01-01T00:00:09Z" });
+    assert.deepEqual(FakeSocket.last.sentOf("pong"), [{ type: "pong", cursor: "1.e.9" }]);
+    assert.equal(client.cursor, "1.e.9");
+  });
+
+  test("what the server said last is the time from which changes are asked for", async () => {
+    const { client } = make({ since: "2026-01-01T00:00:00Z" });
+    client.start();
+    FakeSocket.last.ready({ time: "2026-01-01T00:00:05Z" });
+    FakeSocket.last.end();
+    await tick(5_000);
+    FakeSocket.last.open();
+    assert.equal(FakeSocket.last.sent[0].since, "2026-01-01T00:00:05Z");
+  });
+
+  test("a beat that stays away for its grace ends the connection", async () => {
+    const { client, of } = make();
+    client.start();
+    FakeSocket.last.ready();
+    await tick(34_000);
+    assert.equal(client.status, "live");
+    FakeSocket.last.receive({ type: "ping", cursor: "1.e.0" });
+    await tick(34_000);
+    assert.equal(client.status, "live");
+    await tick(1_001);
+    assert.equal(client.status, "waiting");
+    assert.equal(of("close")[0].reason, "No sign of life.");
+  });
+
+  test("a socket that never gets ready is given up", async () => {
+    const { client } = make();
+    client.start();
+    FakeSocket.last.open();
+    await tick(10_001);
+    assert.equal(client.status, "waiting");
+  });
+
+  test("who wakes up after the deadline reconnects at once", async () => {
+    const { client } = make();
+    client.start();
+    FakeSocket.last.ready();
+    mock.timers.setTime(Date.now() + 600_000);
+    browser.wake("focus");
+    await settle();
+    await tick(5_000);
+    assert.equal(FakeSocket.all.length, 2);
+  });
+
+  test("offline is no end but a question", async () => {
+    const { client } = make();
+    client.start();
+    FakeSocket.last.ready();
+    browser.wake("offline");
+    assert.equal(FakeSocket.last.sentOf("ping").length, 1);
+    assert.equal(client.status, "live");
+    FakeSocket.last.receive({ type: "pong", cursor: "1.e.0" });
+    await tick(6_000);
+    assert.equal(client.status, "live");
+    browser.wake("offline");
+    await tick(5_001);
+    assert.equal(client.status, "waiting");
+  });
+});
+
+describe("reconnecting", () => {
+  test("the pauses grow, and only a connection that lasted for a beat starts them anew", async () => {
+    const { client } = make();
+    client.start();
+    const pauses = [];
+    for (let round = 0; round < 8; round++) {
+      FakeSocket.last.ready();
+      await tick(5_000);
+      FakeSocket.last.end();
+      await settle();
+      const [began, count] = [Date.now(), FakeSocket.all.length];
+      while (FakeSocket.all.length === count) await tick(100);
+      pauses.push(Math.round((Date.now() - began) / 1000));
+    }
+    assert.deepEqual(pauses, [1, 2, 4, 8, 16, 30, 30, 30]);
+    FakeSocket.last.ready();
+    await tick(26_000);
+    FakeSocket.last.receive({ type: "ping", cursor: "1.e.0" });
+    FakeSocket.last.end();
+    const count = FakeSocket.all.length;
+    await tick(5_000);
+    assert.equal(FakeSocket.all.length, count + 1, "within five seconds");
+  });
+
+  test("bye says when to come back", async () => {
+    const { client, of } = make();
+    client.start();
+    FakeSocket.last.ready();
+    await tick(26_000);
+    FakeSocket.last.receive({ type: "bye", code: 4000, reason: "restarting", retry: true, after: [10, 20] });
+    FakeSocket.last.end(4000);
+    assert.deepEqual(of("close")[0], { code: 4000, reason: "restarting", wasClean: true, verdict: "retry" });
+    await tick(9_999);
+    assert.equal(FakeSocket.all.length, 1);
+    await tick(10_001);
+    assert.equal(FakeSocket.all.length, 2);
+  });
+
+  test("a verdict to stop is final, by bye or by code", async () => {
+    for (const end of [() => FakeSocket.last.receive({ type: "bye", code: 4510, reason: "no", retry: false, after: [0, 5] }), () => {}]) {
+      const { client } = make();
+      client.start();
+      FakeSocket.last.open();
+      end();
+      FakeSocket.last.end(4510);
+      assert.equal(client.status, "stopped");
+      const count = FakeSocket.all.length;
+      await tick(600_000);
+      assert.equal(FakeSocket.all.length, count);
+    }
+  });
+
+  test("a hidden page waits longer, and comes back when it is shown", async () => {
+    const { client } = make();
+    client.start();
+    browser.hide(true);
+    for (let round = 0; round < 9; round++) {
+      FakeSocket.last.end();
+      await settle();
+      await tick(round < 8 ? 120_000 : 60_000);
+    }
+    const count = FakeSocket.all.length;
+    assert.equal(client.status, "waiting");
+    browser.hide(false);
+    assert.equal(FakeSocket.all.length, count + 1);
+  });
+
+  test("a page that is left lets go, and resumes when it is shown again", () => {
+    const { client } = make();
+    client.start();
+    FakeSocket.last.ready();
+    browser.wake("pagehide");
+    assert.equal(FakeSocket.last.readyState, 3);
+    browser.wake("pageshow");
+    assert.equal(FakeSocket.all.length, 2);
+    assert.equal(client.status, "connecting");
+  });
+
+  test("the page's own show does not disturb the first attempt", () => {
+    make().client.start();
+    browser.wake("pageshow");
+    assert.equal(FakeSocket.all.length, 1);
+  });
+});
+
+describe("polling", () => {
+  test("where the server answers but no socket comes through", async () => {
+    const { client, titles } = make({ since: "2026-01-01T00:00:00Z" });
+    browser.answer = () => ({ ...POLL, items: [item(3)], unread: 1 });
+    client.start();
+    FakeSocket.last.end();
+    await settle();
+    assert.deepEqual([client.status, client.transport, client.unread], ["live", "poll", 1]);
+    await tick(5_000);
+    await tick(5_000);
+    assert.equal(browser.requests.length, 3);
+    assert.equal(browser.requests[1].url.searchParams.get("cursor"), "1.e.0");
+    assert.deepEqual(titles(), ["n3"], "told once although it came three times");
+  });
+
+  test("an outage is no reason to poll", async () => {
+    const { client } = make();
+    client.start();
+    for (let round = 0; round < 4; round++) {
+      FakeSocket.last.end();
+      await settle();
+      assert.equal(client.status, "waiting");
+      await tick(30_000);
+    }
+    assert.equal(FakeSocket.all.length, 5);
+  });
+
+  test("a connection that was lost is no reason to poll", async () => {
+    const { client } = make();
+    browser.answer = () => POLL;
+    client.start();
+    FakeSocket.last.ready();
+    FakeSocket.last.end();
+    await settle();
+    assert.deepEqual([client.status, browser.requests.length], ["waiting", 0]);
+  });
+
+  test("the socket is tried again after a while, also by other pages", async () => {
+    browser.answer = () => POLL;
+    const first = make();
+    first.client.start();
+    FakeSocket.last.end();
+    await settle();
+    first.client.stop();
+    const second = make();
+    second.client.start();
+    await settle();
+    assert.equal(FakeSocket.all.length, 1, "it is known that sockets are not to be had");
+    const began = Date.now();
+    while (FakeSocket.all.length < 2) await tick(5_000);
+    assert.ok(Date.now() - began <= 305_000);
+    FakeSocket.last.ready();
+    assert.equal(second.client.transport, "websocket");
+  });
+
+  test("changes of state come with a poll", async () => {
+    const { client, of, titles } = make();
+    const states = [{ type: "state", action: "read", ids: [1] }, frame([2])];
+    browser.answer = () => ({ ...POLL, states, cursor: "1.e.5" });
+    client.start();
+    FakeSocket.last.end();
+    await settle();
+    assert.deepEqual(of("state")[0].ids, [1]);
+    assert.deepEqual(titles(), ["n2"], "a late commit is new below the cursor, too");
+  });
+
+  test("who is logged out stops", async () => {
+    const { client, of } = make();
+    browser.answer = () => ({ status: 403, code: 4510, message: "Not logged in." });
+    client.start();
+    FakeSocket.last.end();
+    await settle();
+    assert.equal(client.status, "stopped");
+    assert.equal(of("close").at(-1).code, 4510);
+  });
+});
+
+describe("requests", () => {
+  async function live() {
+    const made = make();
+    made.client.start();
+    FakeSocket.last.ready();
+    return made.client;
+  }
+
+  test("an answer finds its question", async () => {
+    const client = await live();
+    const [one, two] = [client.send("a", 1), client.send("b", 2)];
+    await settle();
+    const [first, second] = FakeSocket.last.sentOf("message");
+    FakeSocket.last.receive({ type: "ok", ref: second.ref, data: "two" });
+    FakeSocket.last.receive({ type: "error", ref: first.ref, code: "invalid", message: "no" });
+    assert.equal(await two, "two");
+    await assert.rejects(one, { code: "invalid", message: "no" });
+  });
+
+  test("what is sent too early waits for ready", async () => {
+    const { client } = make();
+    client.start();
+    const answer = client.send("a");
+    FakeSocket.last.ready();
+    await settle();
+    FakeSocket.last.receive({ type: "ok", ref: FakeSocket.last.sentOf("message")[0].ref, data: 1 });
+    assert.equal(await answer, 1);
+  });
+
+  test("nothing waits for ever", async () => {
+    const client = await live();
+    const lost = client.send("a");
+    await settle();
+    FakeSocket.last.end();
+    await assert.rejects(lost, { code: "lost" });
+    const late = client.send("a");
+    const outcome = assert.rejects(late, { code: "lost" });
+    for (let second = 0; second < 31; second++) {
+      await tick(1_000);
+    }
+    await outcome;
+    client.stop();
+    await assert.rejects(client.send("a"), { code: "lost" });
+  });
+
+  test("states are changed over the socket, and by HTTP where it is lost", async () => {
+    const client = await live();
+    browser.answer = () => ({ unread: 4 });
+    const read = client.markRead(3);
+    await settle();
+    assert.deepEqual(FakeSocket.last.sentOf("read")[0].ids, [3]);
+    FakeSocket.last.end();
+    await read;
+    const [request] = browser.requests;
+    assert.deepEqual([request.url.pathname, request.method, request.body], ["/live-notify/read/", "POST", { ids: [3] }]);
+    assert.equal(request.headers["X-CSRFToken"], "t");
+    assert.equal(client.unread, 4);
+  });
+
+  test("everything that the page knows of is marked, and nothing after it", async () => {
+    const client = await live();
+    FakeSocket.last.receive(frame([3, 8, 5]));
+    client.markAllRead().catch(() => {});
+    await settle();
+    assert.equal(FakeSocket.last.sentOf("read")[0].up_to, 8);
+  });
+
+  test("topics are joined again after a reconnection", async () => {
+    const client = await live();
+    const joined = client.join("room");
+    await settle();
+    FakeSocket.last.receive({ type: "ok", ref: FakeSocket.last.sentOf("join")[0].ref });
+    await joined;
+    FakeSocket.last.end();
+    await tick(5_000);
+    FakeSocket.last.open();
+    assert.deepEqual(FakeSocket.last.sent[0].join, ["room"]);
+  });
+});

@@ -1,0 +1,108 @@
+"""The README: its examples run, its tables are complete."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
+from django.core.exceptions import ValidationError
+from django.test import RequestFactory
+
+from django_live_notify import api
+from django_live_notify.conf import DEFAULT_LIMITS, Conf, conf
+from django_live_notify.models import Notification
+from tests.servers import ROOT
+
+pytestmark = pytest.mark.django_db
+
+README = (ROOT / "README.md").read_text()
+EXAMPLES = [textwrap.dedent(code) for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL)]
+
+
+def find_example(words: str) -> str:
+    (found,) = (code for code in EXAMPLES if words in code)
+    return found
+
+
+def test_the_complete_example(make_user: Any) -> None:
+    alice, bob = make_user("alice"), make_user("bob")
+    names: dict[str, Any] = {}
+    exec(find_example("# views.py"), names)
+    if get_user_model().USERNAME_FIELD != "username":
+        pytest.skip("The example looks users up by their names.")
+    request = RequestFactory().get("/")
+    request.user = alice
+    assert names["greet"](request, "bob").status_code == 200
+    assert Notification.objects.for_user(bob).get().title == "alice says hello"
+
+
+def test_the_examples_of_pushing_and_of_the_inbox(make_user: Any) -> None:
+    User = get_user_model()
+    user, group = make_user("alice"), Group.objects.create(name="crew")
+    fields = {field.name for field in User._meta.get_fields()}
+    code = find_example("push(EVERYONE")
+    if "is_staff" not in fields:
+        code = code.replace("is_staff=True", "is_superuser=True")
+    names: dict[str, Any] = {
+        "User": User,
+        "user": user,
+        "group": group,
+        "request": SimpleNamespace(user=make_user("bob")),
+        "ticket": group,
+    }
+    exec(code, names)
+    titles = {row.rendered_title for row in Notification.objects.for_user(user)}
+    assert {"Your export is ready", "Maintenance tonight", "Bob replied", "Order paid"} <= titles
+    assert "Import: 80 %" in titles and "Import: 40 %" not in titles
+    exec(find_example("inbox = "), names)
+    assert len(names["items"]) == len(titles)
+
+
+def test_the_example_of_messages() -> None:
+    names: dict[str, Any] = {}
+    exec(find_example("def on_message"), names)
+    user = SimpleNamespace(is_active=True)
+    assert names["on_message"](user, "vote", {"choice": 2}) == {"choice": 2}
+    with pytest.raises(ValidationError):
+        names["on_message"](user, "other", None)
+
+
+def test_the_example_of_testing() -> None:
+    names: dict[str, Any] = {"User": get_user_model()}
+    exec(find_example("class ExportTests"), names)
+    case = names["ExportTests"]("test_the_owner_is_told")
+    case.test_the_owner_is_told()
+
+
+def test_every_example_is_run_or_is_a_step_of_the_installation() -> None:
+    run = ["# views.py", "push(EVERYONE", "inbox = ", "def on_message", "class ExportTests"]
+    steps = [code for code in EXAMPLES if not any(words in code for words in run)]
+    assert len(steps) == 4
+    for code in steps:
+        compile(code, "README.md", "exec")
+        assert re.match(r"# (settings|urls|asgi)\.py\n", code)
+
+
+def test_the_table_of_settings_is_complete_and_tells_the_defaults() -> None:
+    table = dict(re.findall(r"^\| `LIVE_NOTIFY_(\w+)` \| `(.+?)` \|", README, re.MULTILINE))
+    assert list(table) == [name for name in vars(Conf) if name.isupper()]
+    for name, default in table.items():
+        if name != "LIMITS":
+            assert eval(default) == getattr(conf, name)
+    assert all(f"`{name}`" in README for name in DEFAULT_LIMITS)
+
+
+def test_the_table_of_arguments_is_complete() -> None:
+    section = README[README.index("| argument |") : README.index("The inbox is a queryset")]
+    told = {
+        name
+        for cell in re.findall(r"^\| (`.+?) \|", section, re.MULTILINE)
+        for name in re.findall(r"`(\w+)`", cell)
+    }
+    code = api.push.__code__
+    assert told == set(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])

@@ -18,7 +18,7 @@ def imported_by(path: Path) -> set[str]:
     """Return the modules that a file imports, ours relative to the package."""
     level = len(path.relative_to(PACKAGE).parts)
     names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0:

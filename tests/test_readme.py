@@ -20,7 +20,7 @@ from tests.servers import ROOT
 
 pytestmark = pytest.mark.django_db
 
-README = (ROOT / "README.md").read_text()
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXAMPLES = [textwrap.dedent(code) for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL)]
 
 

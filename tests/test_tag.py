@@ -90,7 +90,7 @@ def test_nothing_is_inline(make_user: Any) -> None:
 
 def test_the_texts_are_those_of_the_script() -> None:
     static = Path(django_live_notify.__file__).parent / "static" / "django_live_notify"
-    source = (static / "live-notify-ui.js").read_text()
+    source = (static / "live-notify-ui.js").read_text(encoding="utf-8")
     block = re.search(r"const TEXTS = \{(.*?)\};", source, re.DOTALL)
     assert block is not None
     pairs = re.findall(r"^\s*(\w+): (\".*?\"),$", block[1], re.MULTILINE)

@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 
 from django.db import connections
 
+from .waiting import within
+
 T = TypeVar("T")
 
 THREADS = 2
@@ -38,8 +40,10 @@ class Database:
         while len(self._threads) < THREADS:
             self._start_thread()
         try:
-            return await asyncio.wait_for(future, DEADLINE)
-        except asyncio.TimeoutError:
+            return await within(DEADLINE, future)
+        except TimeoutError:
+            if not future.cancelled():
+                raise  # It is the job's own.
             # Nobody can interrupt a thread that waits for a dead connection: leave it behind.
             self._jobs, stuck = queue.SimpleQueue(), self._jobs
             self._threads = set()

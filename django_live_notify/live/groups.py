@@ -16,6 +16,7 @@ from typing import Any
 from channels.layers import InMemoryChannelLayer, channel_layers
 
 from ..conf import conf
+from .waiting import within
 
 logger = logging.getLogger("django_live_notify")
 
@@ -74,8 +75,8 @@ class Membership:
         """Reconcile until cancelled."""
         while True:
             try:
-                await asyncio.wait_for(self._changed.wait(), RENEW_AFTER)
-            except asyncio.TimeoutError:
+                await within(RENEW_AFTER, self._changed.wait())
+            except TimeoutError:
                 self._actual.clear()
             self._changed.clear()
             try:

@@ -30,6 +30,7 @@ from .database import Database
 from .horizon import Horizon
 from .listener import GRACE, Listener
 from .protocol import Cursor, Verdict
+from .waiting import within
 
 logger = logging.getLogger("django_live_notify")
 
@@ -197,7 +198,7 @@ class Hub:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._let_go()
-        await asyncio.wait_for(self._database.wait_closed(), ECHO_TIMEOUT)
+        await within(ECHO_TIMEOUT, self._database.wait_closed())
 
     def _register(self, listener: Listener) -> None:
         if self._stop_timer is not None:
@@ -353,11 +354,9 @@ class Hub:
     async def _sweep_forever(self) -> None:
         failing = False
         while True:
-            try:
-                await asyncio.wait_for(self._wake.wait(), self._pause())
+            with contextlib.suppress(TimeoutError):
+                await within(self._pause(), self._wake.wait())
                 await asyncio.sleep(SETTLE)
-            except asyncio.TimeoutError:
-                pass
             self._wake.clear()
             if not self._listeners:
                 continue
@@ -538,7 +537,7 @@ class Hub:
             # One of its own: what other consumers receive cannot fill its buffers.
             self._layer = channel_layers.make_backend(conf.CHANNEL_LAYER)
         layer = self._layer
-        channel = await asyncio.wait_for(layer.new_channel("live_notify"), ECHO_TIMEOUT)
+        channel = await within(ECHO_TIMEOUT, layer.new_channel("live_notify"))
         self._membership = groups.Membership(layer, channel)
         self._reconcile()
         helpers = [
@@ -576,7 +575,7 @@ class Hub:
             sent = time.monotonic()
             try:
                 echo = {"type": "live_notify.echo"}
-                await asyncio.wait_for(layer.send(channel, echo), ECHO_TIMEOUT)
+                await within(ECHO_TIMEOUT, layer.send(channel, echo))
                 await asyncio.sleep(ECHO_TIMEOUT)
                 if self._echoed < sent:
                     raise TimeoutError("no echo")

@@ -25,6 +25,7 @@ from . import hub, protocol
 from .groups import COMMON, get_origin, reaches_other_processes, user_group
 from .protocol import Verdict
 from .sessions import digest
+from .waiting import within
 
 logger = logging.getLogger("django_live_notify")
 
@@ -205,7 +206,7 @@ class Publisher:
                 "hints": waiting[start : start + HINTS_PER_MESSAGE],
             }
             try:
-                await asyncio.wait_for(layer.group_send(group, message), SEND_TIMEOUT)
+                await within(SEND_TIMEOUT, layer.group_send(group, message))
             except Exception as error:
                 self._complain(error)
                 return

@@ -96,3 +96,13 @@ def test_the_texts_are_those_of_the_script() -> None:
     pairs = re.findall(r"^\s*(\w+): (\".*?\"),$", block[1], re.MULTILINE)
     with override("en"):
         assert {key: ast.literal_eval(text) for key, text in pairs} == ui_texts()
+
+
+@pytest.mark.parametrize("language", ["de", "zh-hans"])
+def test_the_texts_are_translated_with_their_parameters(language: str) -> None:
+    with override("en"):
+        english = ui_texts()
+    with override(language):
+        for key, text in ui_texts().items():
+            assert text != english[key], key
+            assert re.findall(r"%\(\w+\)s", text) == re.findall(r"%\(\w+\)s", english[key])

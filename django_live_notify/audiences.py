@@ -138,7 +138,7 @@ class Audience:
         if isinstance(to, User):
             if to.pk is None or to._state.adding:
                 raise ValueError(f"The user {to!r} is not saved yet: save it before notifying it.")
-            if to.is_active or even_inactive:
+            if even_inactive or getattr(to, "is_active", True):
                 self.keys[to.pk] = None
         elif isinstance(to, Group):
             self.querysets.append(_members(models.Q(groups=to)))

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
 from django.utils import timezone
 from django.utils.functional import Promise
@@ -138,8 +139,10 @@ def check_expires(expires: Any, now: datetime) -> datetime | None:
         expires = now + expires
     if not isinstance(expires, datetime):
         raise TypeError(f"expires must be a datetime or a timedelta, not {type(expires).__name__}.")
-    if timezone.is_naive(expires):
+    if settings.USE_TZ and timezone.is_naive(expires):
         expires = timezone.make_aware(expires)
+    elif not settings.USE_TZ and timezone.is_aware(expires):
+        expires = timezone.make_naive(expires)
     if expires <= now:
         raise ValueError(f"expires {expires.isoformat()} is not in the future.")
     return expires

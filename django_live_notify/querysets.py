@@ -140,6 +140,7 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
         using = router.db_for_write(self.model)
         now = timezone.now()
         with transaction.atomic(using=using):
+            up_to = min(up_to, self.using(using).newest_id())
             floor = min(up_to, self.using(using).floor())
             _move_watermarks(user, action, floor, up_to, now, using)
             recent = self.using(using).for_user(user).filter(pk__gt=floor, pk__lte=up_to)

@@ -98,6 +98,12 @@ def test_the_watermark_stays_below_what_may_still_commit(alice: Any, mixed: list
     assert max(Follow.objects.values_list("read_to", flat=True)) < mixed[0]
 
 
+def test_a_watermark_reaches_no_further_than_the_log(alice: Any, mixed: list[int]) -> None:
+    Notification.objects.mark_all(alice, "read", up_to=2**62)
+    push(EVERYONE, "later")
+    assert titles(inbox(alice).unread()) == ["later"]
+
+
 def test_what_arrives_meanwhile_is_not_swallowed(alice: Any, mixed: list[int]) -> None:
     later = push(EVERYONE, "later")
     assert later is not None

@@ -13,7 +13,7 @@ import secrets
 from hashlib import blake2b
 from typing import Any
 
-from channels.layers import InMemoryChannelLayer, channel_layers
+from django.conf import settings
 
 from ..conf import conf
 from .waiting import within
@@ -27,6 +27,8 @@ COMMON = "live_notify.common"
 RENEW_AFTER = 300.0
 
 RETRY_AFTER = 1.0
+
+MEMORY_LAYER = "channels.layers.InMemoryChannelLayer"
 
 
 def user_group(key: str) -> str:
@@ -44,10 +46,9 @@ def get_origin() -> str:
 
 def reaches_other_processes() -> bool:
     """Say whether a channel layer is configured that other processes hear."""
-    if conf.CHANNEL_LAYER not in channel_layers:
-        return False
+    layer = getattr(settings, "CHANNEL_LAYERS", {}).get(conf.CHANNEL_LAYER, {})
     # The one in memory belongs to one event loop, and another thread's send does not wake it.
-    return not isinstance(channel_layers[conf.CHANNEL_LAYER], InMemoryChannelLayer)
+    return bool(layer) and layer.get("BACKEND") != MEMORY_LAYER
 
 
 class Membership:

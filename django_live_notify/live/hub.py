@@ -10,18 +10,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import random
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
 from channels.layers import channel_layers
-from django.utils import translation
-from django.utils.dateparse import parse_datetime
+from django.utils import timezone, translation
 
 from ..audiences import EVERYONE
 from ..conf import conf
@@ -55,6 +55,17 @@ ANXIOUS_INTERVAL = 1.0
 
 _hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
 _hubs_lock = threading.Lock()
+
+
+def _after_fork() -> None:
+    global _hubs_lock
+    # The loops run in the parent alone, and another thread of it may have held the lock.
+    _hubs_lock = threading.Lock()
+    _hubs.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def get_hub() -> Hub:
@@ -91,7 +102,7 @@ class Hub:
         self._epoch = ""
         self._wake = asyncio.Event()
         self._changes: dict[log.Change, datetime] = {}
-        self._swept_at = datetime.now(timezone.utc)
+        self._swept_at = timezone.now()
         self._with_sent: set[Listener] = set()
         self._dirty: dict[str, Any] = {}
         self._recounting = False
@@ -164,7 +175,6 @@ class Hub:
         listener.release([protocol.encode(frame) for frame in frames], found.ids)
         self._with_sent.add(listener)
         now = time.monotonic()
-        # Spread over the first beat, so that a crowd that came together is not pinged together.
         self._pings.append((now + conf.HEARTBEAT, listener))
 
     def dismiss(self, listener: Listener) -> None:
@@ -233,7 +243,7 @@ class Hub:
 
     async def _begin(self) -> None:
         """Take the log as it is now; what can still appear in it are holes."""
-        began, self._swept_at = time.monotonic(), datetime.now(timezone.utc)
+        began, self._swept_at = time.monotonic(), timezone.now()
         self._epoch, floor, above = await self.run(log.start)
         self._horizon = Horizon(floor, conf.COMMIT_WINDOW)
         self._horizon.record(above, began=began, now=time.monotonic())
@@ -289,7 +299,7 @@ class Hub:
         self._deliver(log.Said(content, dict.fromkeys(hint["to"], (False, False))))
 
     def _hinted_state(self, hint: dict[str, Any]) -> None:
-        at = parse_datetime(hint["at"])
+        at = protocol.parse_time(hint["at"])
         frame = hint["frame"]
         text = protocol.encode(frame)
         for key in hint["to"]:
@@ -381,7 +391,7 @@ class Hub:
 
     async def _sweep(self) -> None:
         assert self._horizon is not None
-        began, began_at = time.monotonic(), datetime.now(timezone.utc)
+        began, began_at = time.monotonic(), timezone.now()
         since = self._swept_at - timedelta(seconds=conf.COMMIT_WINDOW)
         known = dict(self._changes)
         found = await self.run(
@@ -461,6 +471,7 @@ class Hub:
             self._spawn(self._recount())
 
     async def _recount(self) -> None:
+        dirty: dict[str, Any] = {}
         try:
             while self._dirty:
                 await asyncio.sleep(RECOUNT)
@@ -468,7 +479,8 @@ class Hub:
                 for key, unread in (await self.run(partial(log.count_unread, dirty))).items():
                     self._offer(key, protocol.encode({"type": "unread", "unread": unread}))
         except Exception as error:
-            # The next change or beat counts again.
+            # The next sweep tries again.
+            self._dirty = {**dirty, **self._dirty}
             logger.debug("Counting failed: %r", error)
         finally:
             self._recounting = False

@@ -238,9 +238,8 @@ def _find_changed_notifications(
     fresh = []
     for row in rows:
         change: Change = ("notification", "", row[0])
-        stamp = max(
-            time for time in row[3:] if time is not None and time <= now + timedelta(days=1)
-        )
+        # An expiry to come is no change yet.
+        stamp = max((time for time in row[3:] if time is not None and time <= now), default=row[3])
         found.changes[change] = stamp
         if known.get(change) != stamp:
             fresh.append(row)

@@ -5,14 +5,16 @@ Text frames hold one JSON object each, told apart by `type`. Unknown keys are ig
 
 from __future__ import annotations
 
+import datetime
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
+from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
+from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from ..content import render
@@ -127,25 +129,32 @@ def parse(text: str | None, data: bytes | None, limit: int) -> dict[str, Any]:
     return frame
 
 
-def parse_time(text: Any) -> datetime | None:
-    """Return an aware time in ISO 8601, or None for anything that is none."""
+def parse_time(text: Any) -> datetime.datetime | None:
+    """Return a time in ISO 8601 with its offset, or None for anything that is none."""
     if not isinstance(text, str) or len(text) > 64:
         return None
     try:
         value = parse_datetime(text)
-        return value.astimezone(timezone.utc) if value and value.tzinfo else None
+        if value is None or timezone.is_naive(value):
+            return None
+        # As the database has times: naive on a site without time zones.
+        utc = value.astimezone(datetime.timezone.utc)
+        return utc if settings.USE_TZ else timezone.make_naive(utc)
     except (ValueError, OverflowError):
         return None
 
 
 def now() -> str:
     """Return the server's time as it is written on the wire."""
-    return format_time(datetime.now(timezone.utc))
+    return format_time(timezone.now())
 
 
-def format_time(value: datetime) -> str:
+def format_time(value: datetime.datetime) -> str:
     """Return a time as it is written on the wire: ISO 8601, UTC."""
-    return value.astimezone(timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    if timezone.is_naive(value):
+        value = timezone.make_aware(value)
+    utc = value.astimezone(datetime.timezone.utc)
+    return utc.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def pack(notification: Notification) -> dict[str, Any]:

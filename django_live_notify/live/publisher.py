@@ -222,6 +222,7 @@ class Publisher:
 
 
 _publisher: Publisher | None = None
+_inherited: Publisher | None = None
 _publisher_pid = 0
 _publisher_lock = threading.Lock()
 
@@ -237,8 +238,9 @@ def _get_publisher() -> Publisher:
 
 
 def _after_fork() -> None:
-    global _publisher, _publisher_lock
-    _publisher = None
+    global _inherited, _publisher, _publisher_lock
+    # Kept, since the end of its loop would tell of an error.
+    _inherited, _publisher = _publisher, None
     # Another thread of the parent may have held it.
     _publisher_lock = threading.Lock()
 

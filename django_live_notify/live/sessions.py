@@ -69,8 +69,9 @@ def origin_allowed(request: HttpRequest) -> bool:
 
 
 def language_of(request: HttpRequest) -> str:
-    """Return the language that the reader's browser asked for."""
-    return get_language_from_request(request) if settings.USE_I18N else settings.LANGUAGE_CODE
+    """Return the language in which the site would answer this request."""
+    chosen = any(str(path).endswith("LocaleMiddleware") for path in settings.MIDDLEWARE)
+    return get_language_from_request(request) if chosen else settings.LANGUAGE_CODE
 
 
 def authenticate(scope: Mapping[str, Any], request: HttpRequest) -> tuple[Any, Session] | None:
@@ -127,7 +128,7 @@ def _load_user(store: Any) -> Any:
 
 
 def _is_valid(user: Any, auth_hash: str) -> bool:
-    if user is None or not user.is_active:
+    if user is None or not getattr(user, "is_active", True):
         return False
     if not _has_hash(user):
         return True

@@ -345,6 +345,35 @@ async def test_what_was_read_while_away_is_told_on_return(alice: Any) -> None:
 
 
 @story
+async def test_an_expiry_changes_the_count(alice: Any) -> None:
+    async with Client(alice.http) as client:
+        await client.hello()
+        await apush(alice, "short", expires=timedelta(seconds=1))
+        await client.receive("unread", unread=1)
+        await client.receive("unread", unread=0)
+
+
+@story
+async def test_a_site_without_time_zones(alice: Any, settings: Any, no_hints: Any) -> None:
+    settings.USE_TZ = False
+    http = alice.http
+    await sync_to_async(alice.refresh_from_db)()
+    async with Client(http) as client:
+        ready = await client.hello(since="2026-01-01T00:00:00Z")
+        said = await apush(alice, "hello", expires=timedelta(hours=1))
+        assert said is not None
+        await client.receive_titles("hello")
+        assert client.items[0]["created_at"].endswith("Z")
+        mine = Notification.objects.for_user(alice)
+        await sync_to_async(mine.mark_read)()
+        await client.receive("state", action="read", ids=[said.pk])
+    async with Client(http) as client:
+        await client.hello(cursor=ready["cursor"], since=ready["time"])
+        await client.receive("state", action="read", ids=[said.pk])
+        await client.receive_titles("hello")
+
+
+@story
 async def test_emitted_events_reach_who_is_there_and_are_not_stored(alice: Any, bob: Any) -> None:
     await sync_to_async(follow)(alice, Topic("thread"))
     async with Client(alice.http) as one, Client(bob.http) as two:

@@ -7,11 +7,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, connections
 from django.test import Client
 from django.utils import timezone
 
-from django_live_notify import EVERYONE, Topic, follow, push
+from django_live_notify import EVERYONE, Topic, follow, push, views
 from django_live_notify.models import LogState, Notification
 
 pytestmark = pytest.mark.django_db
@@ -139,7 +139,10 @@ def test_large_bodies_are_refused(http: Client) -> None:
     assert response.status_code == 400 and response.json()["code"] == "too_large"
 
 
-def test_posts_need_a_csrf_token(alice: Any) -> None:
+@pytest.mark.parametrize("middleware", [True, False])
+def test_posts_need_a_csrf_token(alice: Any, settings: Any, middleware: bool) -> None:
+    if not middleware:
+        settings.MIDDLEWARE = [path for path in settings.MIDDLEWARE if "csrf" not in path]
     client = Client(enforce_csrf_checks=True)
     client.force_login(alice)
     assert post(client, "read/", {"up_to": 1}).status_code == 403
@@ -192,6 +195,11 @@ def test_a_foreign_cursor_means_reset(http: Client, alice: Any, cursor: str) -> 
     answer = get(http, "poll/", cursor=cursor).json()
     assert answer["reset"] is True and answer["items"] == []
     assert LogState.current().epoch in answer["cursor"]
+
+
+def test_a_poll_reads_what_others_commit_meanwhile(http: Client) -> None:
+    # The mark by which Django leaves a view out of ATOMIC_REQUESTS.
+    assert views.poll._non_atomic_requests == set(connections)  # type: ignore[attr-defined]
 
 
 def test_views_do_not_care_for_atomic_requests(http: Client) -> None:

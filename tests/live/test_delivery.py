@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +13,7 @@ from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.db import connection, transaction
+from django.test.signals import update_connections_time_zone
 from django.utils import timezone
 
 from django_live_notify import (
@@ -353,9 +356,21 @@ async def test_an_expiry_changes_the_count(alice: Any) -> None:
         await client.receive("unread", unread=0)
 
 
+@pytest.fixture
+def no_time_zones(settings: Any) -> Iterator[None]:
+    """Set USE_TZ to False, also for the connection of the thread that serves async code."""
+
+    def switch(value: bool) -> None:
+        settings.USE_TZ = value
+        asyncio.run(sync_to_async(update_connections_time_zone)(setting="USE_TZ"))
+
+    switch(False)
+    yield
+    switch(True)
+
+
 @story
-async def test_a_site_without_time_zones(alice: Any, settings: Any, no_hints: Any) -> None:
-    settings.USE_TZ = False
+async def test_a_site_without_time_zones(alice: Any, no_time_zones: Any, no_hints: Any) -> None:
     http = alice.http
     await sync_to_async(alice.refresh_from_db)()
     async with Client(http) as client:

@@ -1,0 +1,139 @@
+"""One connection's outbox: in order, bounded, and with a verdict at its end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from django_live_notify.live.listener import Listener
+from django_live_notify.live.protocol import Verdict
+from django_live_notify.live.sessions import Session
+from tests.live.client import until
+
+
+class Wire:
+    """What a server does with frames: takes them, or lets the sender wait."""
+
+    def __init__(self) -> None:
+        self.taken: list[str] = []
+        self.closed: int | None = None
+        self.may_take = asyncio.Event()
+        self.may_take.set()
+
+    async def transmit(self, text: str) -> None:
+        await self.may_take.wait()
+        self.taken.append(text)
+
+    async def hang_up(self, code: int, reason: str) -> None:
+        self.closed = code
+
+
+def make(wire: Wire) -> Listener:
+    user: Any = SimpleNamespace(pk=7)
+    session = Session("", 7, "")
+    return Listener(user, session, "en", transmit=wire.transmit, hang_up=wire.hang_up)
+
+
+def run(story: Any) -> None:
+    asyncio.run(story())
+
+
+def test_live_frames_wait_behind_the_replay_and_are_not_said_again() -> None:
+    async def story() -> None:
+        wire = Wire()
+        listener = make(wire)
+        listener.hold()
+        assert listener.deliver(5, "five, live")
+        assert listener.deliver(6, "six, live")
+        listener.offer("state")
+        listener.release(["ready", "five, replayed"], {5})
+        await until(lambda: len(wire.taken) >= 4)
+        assert wire.taken == ["ready", "five, replayed", "six, live", "state"]
+        assert not listener.deliver(5, "five, by the sweep")
+
+    run(story)
+
+
+def test_what_the_client_has_had_is_not_news_unless_it_was_late() -> None:
+    async def story() -> None:
+        wire = Wire()
+        listener = make(wire)
+        listener.after = 10
+        assert not listener.deliver(9, "old")
+        assert listener.deliver(8, "late", late=True)
+        await until(lambda: wire.taken == ["late"])
+
+    run(story)
+
+
+def test_emits_are_dropped_before_a_slow_reader_is_closed(settings: Any) -> None:
+    settings.LIVE_NOTIFY_LIMITS = {"backlog_frames": 3}
+
+    async def story() -> None:
+        wire = Wire()
+        listener = make(wire)
+        wire.may_take.clear()
+        listener.offer("first")
+        await asyncio.sleep(0)
+        for number in range(3):
+            listener.offer(f"emit {number}", droppable=True)
+        listener.offer("kept")
+        assert not listener.closing
+        wire.may_take.set()
+        await until(lambda: wire.taken == ["first", "kept"])
+
+    run(story)
+
+
+@pytest.mark.parametrize("limits", [{"backlog_frames": 3}, {"backlog_bytes": 30}])
+def test_a_reader_too_slow_is_told_so_and_closed(settings: Any, limits: dict[str, int]) -> None:
+    settings.LIVE_NOTIFY_LIMITS = limits
+
+    async def story() -> None:
+        wire = Wire()
+        listener = make(wire)
+        wire.may_take.clear()
+        for number in range(6):
+            listener.offer(f"frame {number} {'x' * 10}")
+        assert listener.closing
+        wire.may_take.set()
+        await until(lambda: wire.closed is not None)
+        assert wire.closed == Verdict.TOO_SLOW
+        assert json.loads(wire.taken[-1])["type"] == "bye"
+
+    run(story)
+
+
+def test_an_idle_connection_has_no_task() -> None:
+    async def story() -> None:
+        wire = Wire()
+        listener = make(wire)
+        listener.offer("one")
+        await until(lambda: wire.taken == ["one"])
+        await asyncio.sleep(0)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    run(story)
+
+
+def test_half_a_backlog_unacknowledged_wants_a_ping(settings: Any) -> None:
+    settings.LIVE_NOTIFY_LIMITS = {"backlog_frames": 4}
+
+    async def story() -> None:
+        listener = make(Wire())
+        for _ in range(2):
+            listener.offer("frame")
+        assert not listener.wants_ping
+        listener.offer("frame")
+        assert listener.wants_ping
+        listener.ping("ping")
+        assert not listener.wants_ping
+        listener.pong()
+        assert not listener.wants_ping
+        listener.abandon()
+
+    run(story)

@@ -102,6 +102,30 @@ async def test_what_no_hint_brings_the_sweep_brings(alice: Any, no_hints: Any) -
 
 
 @story
+async def test_a_channel_layer_in_memory_is_no_hindrance(alice: Any, settings: Any) -> None:
+    memory = {"BACKEND": "channels.layers.InMemoryChannelLayer"}
+    settings.CHANNEL_LAYERS = {"default": memory}
+    async with Client(alice.http) as client:
+        await client.hello()
+        await apush(alice, "one")
+        await apush(EVERYONE, "two")
+        await aemit(alice, "typing")
+        await client.receive_titles("one", "two")
+        await client.receive("emitted", name="typing")
+
+
+@story
+async def test_a_channel_layer_that_does_not_exist_costs_nothing_but_speed(
+    alice: Any, settings: Any, no_hints: Any
+) -> None:
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "nowhere.Layer"}}
+    async with Client(alice.http) as client:
+        await client.hello()
+        await apush(alice, "one")
+        await client.receive_titles("one")
+
+
+@story
 async def test_a_hint_and_the_sweep_say_it_once(alice: Any, settings: Any) -> None:
     settings.LIVE_NOTIFY_COMMIT_WINDOW = 1
     async with Client(alice.http) as client:

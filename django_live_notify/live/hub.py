@@ -30,7 +30,7 @@ from .database import Database
 from .horizon import Horizon
 from .listener import GRACE, Listener
 from .protocol import Cursor, Verdict
-from .waiting import within
+from .waiting import end, within
 
 logger = logging.getLogger("django_live_notify")
 
@@ -113,6 +113,7 @@ class Hub:
         self._echoed = 0.0
         self._membership: groups.Membership | None = None
         self._stop_timer: asyncio.TimerHandle | None = None
+        self._ending: asyncio.Future[None] | None = None
 
     # Listeners
 
@@ -204,9 +205,7 @@ class Hub:
         for listener in self._all():
             self.close(listener, verdict)
         tasks, self._tasks = self._tasks, set()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(tasks)
         self._let_go()
         await within(ECHO_TIMEOUT, self._database.wait_closed())
 
@@ -263,8 +262,7 @@ class Hub:
         self._stop_timer = None
         if not self._listeners:
             tasks, self._tasks = self._tasks, set()
-            for task in tasks:
-                task.cancel()
+            self._ending = asyncio.ensure_future(end(tasks))
             self._let_go()
 
     def _let_go(self) -> None:
@@ -561,9 +559,7 @@ class Hub:
                 await self._receive(layer, channel)
         finally:
             self._membership = None
-            for helper in helpers:
-                helper.cancel()
-            await asyncio.gather(*helpers, return_exceptions=True)
+            await end(helpers)
 
     async def _receive(self, layer: Any, channel: str) -> None:
         try:

@@ -173,15 +173,16 @@ class Publisher:
 
     async def _publish(self) -> None:
         layer = None
-        alias = None
         while not self._stopping:
             await self._wake.wait()
             self._wake.clear()
             while batch := self._take():
-                if alias != conf.CHANNEL_LAYER or layer is None:
-                    alias = conf.CHANNEL_LAYER
+                try:
                     # One of its own: layers are not made for two loops at once.
-                    layer = channel_layers.make_backend(alias)
+                    layer = layer or channel_layers.make_backend(conf.CHANNEL_LAYER)
+                except Exception as error:
+                    self._complain(error)
+                    continue
                 for group, hints in batch.items():
                     await self._send(layer, group, hints)
             self._note_idle()

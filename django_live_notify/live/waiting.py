@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from typing import TypeVar
+from collections.abc import Awaitable, Iterable
+from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+# How often a task is told to end, and the seconds that it is given each time.
+CANCELLATIONS = 10
+PATIENCE = 0.2
 
 
 async def within(seconds: float, awaitable: Awaitable[T]) -> T:
@@ -24,3 +28,14 @@ async def within(seconds: float, awaitable: Awaitable[T]) -> T:
     finally:
         # Nothing where it is done; its own end is nobody's business any more.
         future.cancel()
+
+
+async def end(tasks: Iterable[asyncio.Future[Any]]) -> None:
+    """Cancel tasks until they end: a library may take a cancellation for itself."""
+    left = set(tasks)
+    for _ in range(CANCELLATIONS):
+        for task in left:
+            task.cancel()
+        if not left:
+            return
+        _, left = await asyncio.wait(left, timeout=PATIENCE)

@@ -123,6 +123,9 @@ async def test_a_channel_layer_that_does_not_exist_costs_nothing_but_speed(
         await client.hello()
         await apush(alice, "one")
         await client.receive_titles("one")
+        for number in range(2):
+            await aemit(alice, "still", number)
+            await client.receive("emitted", data=number)
 
 
 @story

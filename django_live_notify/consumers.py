@@ -185,7 +185,6 @@ class LiveNotifyConsumer(AsyncConsumer):
                 listener,
                 cursor=Cursor.parse(hello.get("cursor")),
                 since=protocol.parse_time(hello.get("since")),
-                ready={},
             )
         except Exception as error:
             logger.warning("A connection could not be opened (%s).", type(error).__name__)

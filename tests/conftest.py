@@ -47,6 +47,16 @@ def make_user() -> MakeUser:
     return make
 
 
+@pytest.fixture
+def alice(make_user: Any) -> Any:
+    return make_user("alice")
+
+
+@pytest.fixture
+def bob(make_user: Any) -> Any:
+    return make_user("bob")
+
+
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[Redis]:
     with running(Redis()) as server:

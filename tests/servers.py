@@ -16,6 +16,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,7 +54,7 @@ def accepts(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-class Process:
+class Process(ABC):
     """A server as a process: started, ready, stopped."""
 
     name = "server"
@@ -76,8 +77,8 @@ class Process:
             )
         wait_until(self._is_up, f"{self.name} on port {self.port}; its log:\n{self.tail()}")
 
-    def command(self) -> list[str]:
-        raise NotImplementedError
+    @abstractmethod
+    def command(self) -> list[str]: ...
 
     def options(self) -> dict[str, Any]:
         return {}

@@ -16,16 +16,6 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def alice(make_user: Any) -> Any:
-    return make_user("alice")
-
-
-@pytest.fixture
-def bob(make_user: Any) -> Any:
-    return make_user("bob")
-
-
-@pytest.fixture
 def mixed(alice: Any) -> list[int]:
     """One to a user, one to a topic, one to everyone: their ids."""
     follow(alice, Topic("news"))

@@ -23,16 +23,6 @@ from django_live_notify.models import Notification, Receipt
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def alice(make_user: Any) -> Any:
-    return make_user("alice")
-
-
-@pytest.fixture
-def bob(make_user: Any) -> Any:
-    return make_user("bob")
-
-
 def users() -> Any:
     return get_user_model()._default_manager.all()
 

@@ -20,16 +20,6 @@ BASE = "/live-notify/"
 
 
 @pytest.fixture
-def alice(make_user: Any) -> Any:
-    return make_user("alice")
-
-
-@pytest.fixture
-def bob(make_user: Any) -> Any:
-    return make_user("bob")
-
-
-@pytest.fixture
 def http(alice: Any) -> Client:
     client = Client()
     client.force_login(alice)

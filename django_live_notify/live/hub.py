@@ -131,12 +131,10 @@ class Hub:
         *,
         cursor: Cursor | None,
         since: datetime | None,
-        ready: dict[str, Any],
     ) -> None:
         """Register a listener, bring its client up to date and let live frames follow.
 
-        `ready` has the keys that the caller adds to the first frame. Raises what the database
-        raises; the listener is then not registered.
+        Raises what the database raises; the listener is then not registered.
         """
         await self._start()
         assert self._horizon is not None
@@ -166,7 +164,6 @@ class Hub:
             "reset": found.reset,
             "heartbeat": conf.HEARTBEAT,
             "time": protocol.now(),
-            **ready,
         }
         if not found.items:
             first["cursor"] = str(reached)

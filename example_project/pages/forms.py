@@ -26,11 +26,16 @@ class PushForm(forms.Form):
             .exclude(pk=user.pk)
             .order_by("is_superuser", "username")[:50]
         )
-        self.fields["to"].choices = [  # type: ignore[attr-defined]
+        self.fields["to"].choices = [
             *((other.username, other.username) for other in others),
             (user.username, f"{user.username} (yourself)"),
             ("*", "everyone"),
         ]
+
+    @property
+    def audience(self) -> str:
+        """Whom it goes to, as the form calls them."""
+        return dict(self.fields["to"].choices)[self.cleaned_data["to"]]
 
     def push(self) -> None:
         """Push what the form says. What push() refuses becomes an error of the form."""

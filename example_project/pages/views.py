@@ -25,9 +25,7 @@ def home(request: HttpRequest) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         form.push()
         if form.is_valid():
-            messages.success(
-                request, f"Pushed to {dict(form.fields['to'].choices)[form['to'].value()]}."
-            )  # type: ignore[attr-defined]
+            messages.success(request, f"Pushed to {form.audience}.")
             return redirect("home")
     return render(request, "pages/home.html", {"form": form})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -163,50 +163,26 @@ async def test_a_rolled_back_push_is_never_said(alice: Any) -> None:
 
 @story
 async def test_a_push_in_a_transaction_is_said_when_it_commits(alice: Any) -> None:
-    pushed, may_commit = threading.Event(), threading.Event()
-
-    def commit_late() -> None:
-        with transaction.atomic():
-            push(alice, "late")
-            pushed.set()
-            assert may_commit.wait(10)
-        connection.close()
-
     async with Client(alice.http) as client:
         await client.hello()
-        writer = threading.Thread(target=commit_late)
-        writer.start()
-        await until(pushed.is_set)
+        commit = await push_without_commit(alice, "late")
         await client.roundtrip()
         assert client.items == []
-        may_commit.set()
+        await commit()
         await client.receive_titles("late")
-        writer.join()
 
 
 @story
 async def test_a_commit_out_of_id_order_is_not_lost(alice: Any, no_hints: Any) -> None:
     if connection.vendor == "sqlite":
         pytest.skip("SQLite has one writer at a time, so commits are in the order of ids.")
-    pushed, may_commit = threading.Event(), threading.Event()
-
-    def commit_late() -> None:
-        with transaction.atomic():
-            push(alice, "first id")
-            pushed.set()
-            assert may_commit.wait(10)
-        connection.close()
-
     async with Client(alice.http) as client:
         await client.hello()
-        writer = threading.Thread(target=commit_late)
-        writer.start()
-        await until(pushed.is_set)
+        commit = await push_without_commit(alice, "first id")
         await apush(alice, "second id")
         await client.receive_titles("second id")
-        may_commit.set()
+        await commit()
         await client.receive_titles("second id", "first id")
-        writer.join()
 
 
 @story
@@ -214,20 +190,9 @@ async def test_a_commit_beyond_the_window_is_said_live(alice: Any, settings: Any
     if connection.vendor == "sqlite":
         pytest.skip("SQLite has one writer at a time, so commits are in the order of ids.")
     settings.LIVE_NOTIFY_COMMIT_WINDOW = 0.3
-    pushed, may_commit = threading.Event(), threading.Event()
-
-    def commit_late() -> None:
-        with transaction.atomic():
-            push(alice, "too late")
-            pushed.set()
-            assert may_commit.wait(10)
-        connection.close()
-
     async with Client(alice.http) as client:
         await client.hello()
-        writer = threading.Thread(target=commit_late)
-        writer.start()
-        await until(pushed.is_set)
+        commit = await push_without_commit(alice, "too late")
         later = await apush(alice, "in time")
         assert later is not None
 
@@ -237,9 +202,8 @@ async def test_a_commit_beyond_the_window_is_said_live(alice: Any, settings: Any
 
         while not await settled():
             pass
-        may_commit.set()
+        await commit()
         await client.receive_titles("in time", "too late")
-        writer.join()
 
 
 @story
@@ -448,6 +412,28 @@ async def test_who_joined_a_topic_hears_what_is_emitted_to_it(alice: Any, settin
         await aemit(alice, "last")
         await client.receive("emitted", name="last")
         assert [frame["name"] for frame in client.of_type("emitted")] == ["heard", "last"]
+
+
+async def push_without_commit(user: Any, title: str) -> Callable[[], Awaitable[None]]:
+    """Push in a transaction of another thread; return what commits it."""
+    pushed, may_commit = threading.Event(), threading.Event()
+
+    def run() -> None:
+        with transaction.atomic():
+            push(user, title)
+            pushed.set()
+            assert may_commit.wait(10)
+        connection.close()
+
+    writer = threading.Thread(target=run)
+    writer.start()
+    await until(pushed.is_set)
+
+    async def commit() -> None:
+        may_commit.set()
+        await asyncio.to_thread(writer.join)
+
+    return commit
 
 
 def key_of(user: Any) -> Any:

@@ -112,6 +112,15 @@ def check_installation(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
                 id="live_notify.W003",
             )
         )
+    if not _has_request_in_templates():
+        messages.append(
+            Warning(
+                "No template knows the request, so {% live_notify %} renders nothing.",
+                hint="Add django.template.context_processors.request to the context_processors"
+                " in TEMPLATES.",
+                id="live_notify.W005",
+            )
+        )
     return messages
 
 
@@ -196,6 +205,16 @@ def _redis_major() -> int:
         return int(version("redis").partition(".")[0])
     except (PackageNotFoundError, ValueError):
         return 0
+
+
+def _has_request_in_templates() -> bool:
+    # Other engines put the request into every context by themselves, or are not ours to judge.
+    return any(
+        engine.get("BACKEND") != "django.template.backends.django.DjangoTemplates"
+        or "django.template.context_processors.request"
+        in engine.get("OPTIONS", {}).get("context_processors", [])
+        for engine in settings.TEMPLATES
+    )
 
 
 def _has_middleware(name: str) -> bool:

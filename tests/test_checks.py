@@ -82,6 +82,11 @@ def test_readers_are_authenticated() -> None:
     assert ids(MIDDLEWARE=[]) == ["live_notify.W003"]
 
 
+def test_templates_know_the_request() -> None:
+    engine = {"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}
+    assert ids(TEMPLATES=[engine]) == ["live_notify.W005"]
+
+
 def test_a_misspelt_setting_is_noticed() -> None:
     with override_settings(LIVE_NOTIFY_HEARTBEATS=5):
         (message,) = run_checks(tags=["live_notify"])

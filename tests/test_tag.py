@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import AnonymousUser
-from django.template import Context, Template, TemplateSyntaxError
-from django.test import RequestFactory
+from django.http import HttpResponse
+from django.template import Context, RequestContext, Template
+from django.test import RequestFactory, override_settings
+from django.utils.functional import SimpleLazyObject, empty
 from django.utils.translation import override
 
 import django_live_notify
@@ -33,9 +35,17 @@ class Tags(HTMLParser):
         return [name for name, _ in self.found]
 
 
-def render(user: Any, arguments: str = "", **context: Any) -> str:
+def nonces(html: str) -> list[str | None]:
+    return [attributes.get("nonce") for name, attributes in Tags(html).found if name == "script"]
+
+
+def render(
+    user: Any, arguments: str = "", request_values: dict[str, Any] | None = None, **context: Any
+) -> str:
     request = RequestFactory().get("/")
     request.user = user
+    for name, value in (request_values or {}).items():
+        setattr(request, name, value)
     template = Template("{% load live_notify %}{% live_notify " + arguments + " %}")
     return template.render(Context({"request": request, **context}))
 
@@ -69,17 +79,62 @@ def test_nobody_gets_nothing() -> None:
     assert render(AnonymousUser()).strip() == ""
 
 
-def test_the_request_is_asked_for() -> None:
-    with pytest.raises(TemplateSyntaxError, match="context processors"):
-        Template("{% load live_notify %}{% live_notify %}").render(Context())
+def test_a_page_without_a_request_gets_nothing() -> None:
+    """Like a site's 500.html, which Django renders with no context at all."""
+    assert Template("{% load live_notify %}{% live_notify %}").render(Context()).strip() == ""
+    assert Template("{% load live_notify %}{% live_notify %}").render(RequestContext(None)) == "\n"
 
 
 def test_scripts_carry_the_nonce_of_the_page(make_user: Any) -> None:
-    tags = Tags(render(make_user("alice"), csp_nonce="abc"))
-    assert [attributes.get("nonce") for name, attributes in tags.found if name == "script"] == [
-        "abc",
-        "abc",
-    ]
+    assert nonces(render(make_user("alice"), csp_nonce="abc")) == ["abc", "abc"]
+
+
+@pytest.mark.parametrize("place", ["context", "csp_nonce", "_csp_nonce"])
+def test_a_nonce_that_nobody_used_yet_is_one(place: str, alice: Any) -> None:
+    class LazyNonce(SimpleLazyObject):
+        """False until it is used, like those of Django and django-csp."""
+
+        def __bool__(self) -> bool:
+            return self._wrapped is not empty  # type: ignore[attr-defined]
+
+    nonce = LazyNonce(lambda: "abc")
+    if place == "context":
+        html = render(alice, csp_nonce=nonce)
+    else:
+        html = render(alice, request_values={place: nonce})
+    assert nonces(html) == ["abc", "abc"]
+
+
+@pytest.mark.parametrize("processors", [["csp"], []])
+def test_the_scripts_pass_djangos_own_policy(processors: list[str], alice: Any) -> None:
+    csp = pytest.importorskip("django.utils.csp", reason="Django has policies from 6.0 on.")
+    from django.middleware.csp import ContentSecurityPolicyMiddleware
+    from django.template import context_processors
+
+    def page(request: Any) -> HttpResponse:
+        request.user = alice
+        values = {"request": request}
+        for name in processors:
+            values |= getattr(context_processors, name)(request)
+        source = "{% load live_notify %}{% live_notify %}"
+        return HttpResponse(Template(source).render(Context(values)))
+
+    with override_settings(SECURE_CSP={"script-src": [csp.CSP.NONCE]}):
+        response = ContentSecurityPolicyMiddleware(page)(RequestFactory().get("/"))
+    (first, second) = nonces(response.content.decode())
+    assert first == second and first
+    assert response["Content-Security-Policy"] == f"script-src 'nonce-{first}'"
+
+
+def test_without_a_policy_there_is_no_nonce(alice: Any) -> None:
+    assert nonces(render(alice)) == [None, None]
+    assert nonces(render(alice, csp_nonce=None)) == [None, None]
+
+
+def test_everything_is_escaped(alice: Any) -> None:
+    with override_settings(FORCE_SCRIPT_NAME='/"><script>'):
+        html = render(alice, csp_nonce='"><script>alert(1)</script>')
+    assert Tags(html).names().count("script") == 2 and "alert(1)</script>" not in html
 
 
 def test_nothing_is_inline(make_user: Any) -> None:

@@ -19,15 +19,10 @@ register = template.Library()
 def live_notify(context: Any, *, bell: bool = True, toasts: bool = True) -> dict[str, Any]:
     """Render the client for whoever is signed in, and nothing for anybody else.
 
-    Makes no query of its own; it needs the request in the context.
+    Makes no query of its own. Without a request in the context there is nobody: Django renders a
+    site's 500.html without one, and raising here would take that page from the site.
     """
     request = context.get("request")
-    if request is None:
-        raise template.TemplateSyntaxError(
-            "{% live_notify %} needs the request: add"
-            ' "django.template.context_processors.request" to the context processors,'
-            " and render the template with a request."
-        )
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated:
         return {}
@@ -66,5 +61,13 @@ def ui_texts() -> dict[str, str]:
 
 
 def _find_nonce(context: Any, request: Any) -> str:
-    # Django 6's context processor `csp`, or django-csp's middleware.
-    return str(context.get("csp_nonce") or getattr(request, "csp_nonce", "") or "")
+    # Django's context processor `csp`, django-csp's middleware, Django's middleware by itself.
+    # Lazy nonces are false until they are used, so only None means that there is none.
+    for nonce in (
+        context.get("csp_nonce"),
+        getattr(request, "csp_nonce", None),
+        getattr(request, "_csp_nonce", None),
+    ):
+        if nonce is not None:
+            return str(nonce)
+    return ""

@@ -125,8 +125,9 @@ def with_interpreters():
 
 
 def reexecute_with_supported_python():
-    for directory in find_interpreters():
-        for python in glob.glob(f"{directory}/python3"):
+    for major, minor in reversed(SUPPORTED):
+        python = find_python(major, minor)
+        if python:
             return subprocess.call([python, __file__, *sys.argv[1:]])
     sys.exit("This needs Python %d.%d or newer." % SUPPORTED[0])
 
@@ -149,7 +150,7 @@ def summarize(seconds):
             verdict = "skipped"
         detail = "" if counts is None else ", ".join(f"{n} {key}" for key, n in counts.items())
         print(f"{name:<20} {verdict:<8} {result.get('duration', 0):6.0f} s   {detail}")
-    named = [f"{major}.{minor}" for major, minor in SUPPORTED if not has_python(major, minor)]
+    named = [f"{major}.{minor}" for major, minor in SUPPORTED if not find_python(major, minor)]
     if named:
         print(f"Skipped, since these interpreters are not there: Python {', '.join(named)}.")
     print(f"{seconds / 60:.1f} minutes")
@@ -170,8 +171,15 @@ def has(case, name):
     return case.find(name) is not None
 
 
-def has_python(major, minor):
-    return bool(shutil.which(f"python{major}.{minor}", path=with_interpreters()["PATH"]))
+def find_python(major, minor):
+    """Return a Python of this version that runs: pyenv has shims for some that do not."""
+    for directory in with_interpreters()["PATH"].split(os.pathsep):
+        python = shutil.which(f"python{major}.{minor}", path=directory)
+        if python and not subprocess.call(
+            [python, "-c", ""], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ):
+            return python
+    return None
 
 
 def call(command, failure):

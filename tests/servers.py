@@ -28,6 +28,9 @@ EXAMPLE = ROOT / "example_project"
 # Seconds for a server to answer; CI machines start PostgreSQL slowly.
 DEADLINE = 30.0
 
+# A proxy of the environment cannot reach what listens on this machine alone.
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
 
 def find_free_port() -> int:
     """Return a port of the loopback interface that nobody listens on."""
@@ -37,12 +40,18 @@ def find_free_port() -> int:
         return port
 
 
-def wait_until(condition: Callable[[], Any], what: str, timeout: float = DEADLINE) -> Any:
-    """Wait until a condition holds and return its value; raise after the deadline."""
+def wait_until(
+    condition: Callable[[], Any], what: str | Callable[[], str], timeout: float = DEADLINE
+) -> Any:
+    """Wait until a condition holds and return its value; raise after the deadline.
+
+    A function tells what was waited for as it is at the deadline.
+    """
     end = time.monotonic() + timeout
     while not (value := condition()):
         if time.monotonic() > end:
-            raise AssertionError(f"Waited {timeout:.0f} s in vain for {what}.")
+            told = what if isinstance(what, str) else what()
+            raise AssertionError(f"Waited {timeout:.0f} s in vain for {told}.")
         time.sleep(0.02)
     return value
 
@@ -63,6 +72,7 @@ class Process(ABC):
         self.port = find_free_port()
         self.directory = Path(tempfile.mkdtemp(prefix=f"live-notify-{self.name}-"))
         self.log = self.directory / "log"
+        self.last_words = ""
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -75,7 +85,7 @@ class Process(ABC):
                 preexec_fn=_die_with_parent,
                 **self.options(),
             )
-        wait_until(self._is_up, f"{self.name} on port {self.port}; its log:\n{self.tail()}")
+        wait_until(self._is_up, lambda: f"{self.name} on port {self.port}; its log:\n{self.tail()}")
 
     @abstractmethod
     def command(self) -> list[str]: ...
@@ -87,7 +97,10 @@ class Process(ABC):
         return accepts(self.port)
 
     def tail(self) -> str:
-        return self.log.read_text(errors="replace")[-4000:] if self.log.exists() else ""
+        """Return the end of the log, also when the server and its directory are gone."""
+        if self.log.exists():
+            return self.log.read_text(errors="replace")[-4000:]
+        return self.last_words
 
     def stop(self, how: int = signal.SIGTERM) -> None:
         """End the process and wait for it."""
@@ -117,6 +130,7 @@ class Process(ABC):
         if self.process is not None:
             self.thaw()
         self.stop()
+        self.last_words = self.tail()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def _is_up(self) -> bool:
@@ -243,7 +257,7 @@ class Site(Process):
 
     def is_ready(self) -> bool:
         try:
-            urllib.request.urlopen(f"{self.url}/login/", timeout=5).close()
+            DIRECT.open(f"{self.url}/login/", timeout=5).close()
         except (urllib.error.URLError, OSError):
             return False
         return True

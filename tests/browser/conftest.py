@@ -47,5 +47,6 @@ def _keep(name: str, pages: list[Page]) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     for number, page in enumerate(pages):
         page.page.screenshot(path=directory / f"page-{number}.png")
-        (directory / f"page-{number}.txt").write_text("\n".join(page.problems))
-        (directory / "server.log").write_text(page.site.tail())
+        lines = ["Console:", *page.console, "Problems:", *page.problems]
+        (directory / f"page-{number}.txt").write_text("\n".join(lines), encoding="utf-8")
+        (directory / "server.log").write_text(page.site.tail(), encoding="utf-8")

@@ -21,6 +21,7 @@ class Page:
         self.context = context
         self.page = context.new_page()
         self.problems: list[str] = []
+        self.console: list[str] = []
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
         self.page.on("console", self._note)
 
@@ -34,7 +35,7 @@ class Page:
         return self.until_live()
 
     def until_live(self, transport: str = "websocket") -> Page:
-        wait_until(lambda: self.client("status") == "live", f"a live page: {self.problems}")
+        wait_until(lambda: self.client("status") == "live", lambda: f"a live page: {self.problems}")
         wait_until(lambda: self.client("transport") == transport, transport)
         self.record()
         return self
@@ -85,13 +86,13 @@ class Page:
         return str(badge.text_content()) if badge.is_visible() else ""
 
     def expect_badge(self, text: str) -> None:
-        wait_until(lambda: self.badge == text, f"the badge {text!r}, it is {self.badge!r}")
+        wait_until(lambda: self.badge == text, lambda: f"the badge {text!r}, it is {self.badge!r}")
 
     def expect_toast(self, title: str) -> None:
-        wait_until(lambda: title in self.toasts, f"the toast {title!r} among {self.toasts}")
+        wait_until(lambda: title in self.toasts, lambda: f"the toast {title!r} among {self.toasts}")
 
     def expect_heard(self, *titles: str) -> None:
-        wait_until(lambda: len(self.heard) >= len(titles), f"{titles}, heard {self.heard}")
+        wait_until(lambda: len(self.heard) >= len(titles), lambda: f"{titles}, heard {self.heard}")
         assert sorted(self.heard) == sorted(titles)
 
     def open_bell(self) -> None:
@@ -100,7 +101,8 @@ class Page:
 
     def expect_listed(self, *titles: str) -> None:
         wait_until(
-            lambda: self.listed == list(titles), f"{titles} in the list, it has {self.listed}"
+            lambda: self.listed == list(titles),
+            lambda: f"{titles} in the list, it has {self.listed}",
         )
 
     @property
@@ -114,6 +116,7 @@ class Page:
         return titles
 
     def _note(self, message: Any) -> None:
+        self.console.append(f"{message.type}: {message.text}")
         # Chromium logs each attempt while a server is down on purpose; the admin has no icon.
         expected = "WebSocket connection" in message.text
         expected |= message.location["url"].endswith("/favicon.ico")

@@ -20,6 +20,11 @@ pytestmark = pytest.mark.packaging
 
 PACKAGE = ROOT / "django_live_notify"
 
+IMPORT_LOADS_NO_DJANGO = (
+    "import sys, django_live_notify;"
+    "assert not [name for name in sys.modules if name.partition('.')[0] == 'django']"
+)
+
 
 @pytest.fixture(scope="session")
 def distributions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
@@ -102,6 +107,7 @@ def test_the_wheel_installs_and_its_check_passes_in_a_new_site(
         assert done.returncode == 0, done.stdout + done.stderr
 
     run(str(python), "-m", "pip", "install", "--quiet", str(distributions[0]))
+    run(str(python), "-c", IMPORT_LOADS_NO_DJANGO)
     run(str(python), "-m", "django", "startproject", "mysite", ".")
     settings, urls = tmp_path / "mysite" / "settings.py", tmp_path / "mysite" / "urls.py"
     apps = "INSTALLED_APPS = ["

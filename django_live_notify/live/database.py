@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from django.db import connections
+from django.db import InterfaceError, OperationalError, connections
 
 from .waiting import within
 
@@ -36,7 +36,8 @@ class Database:
         """Run a job and return its result. Raises what it raises, or TimeoutError."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._jobs.put((job, future, loop))
+        jobs = self._jobs
+        jobs.put((job, future, loop))
         while len(self._threads) < THREADS:
             self._start_thread()
         try:
@@ -44,11 +45,8 @@ class Database:
         except TimeoutError:
             if not future.cancelled():
                 raise  # It is the job's own.
-            # Nobody can interrupt a thread that waits for a dead connection: leave it behind.
-            self._jobs, stuck = queue.SimpleQueue(), self._jobs
-            self._threads = set()
-            for _ in range(THREADS):
-                stuck.put(None)
+            if jobs is self._jobs:
+                self._leave_behind()
             raise TimeoutError("The database did not answer in time.") from None
 
     def close(self) -> None:
@@ -62,6 +60,13 @@ class Database:
         for thread in self._threads:
             while thread.is_alive():
                 await asyncio.sleep(0.01)
+
+    def _leave_behind(self) -> None:
+        """Start afresh: nobody can interrupt a thread that waits for a dead connection."""
+        self._jobs, stuck = queue.SimpleQueue(), self._jobs
+        self._threads = set()
+        for _ in range(THREADS):
+            stuck.put(None)
 
     def _start_thread(self) -> None:
         thread = threading.Thread(
@@ -78,7 +83,7 @@ def _work(jobs: queue.SimpleQueue[Any]) -> None:
             result, error = None, None
             if not future.cancelled():
                 try:
-                    result = job()
+                    result = _carry_out(job)
                 except BaseException as caught:
                     error = caught
                 _close_broken_connections()
@@ -89,6 +94,29 @@ def _work(jobs: queue.SimpleQueue[Any]) -> None:
             del job, future, loop, entry, result, error
     finally:
         connections.close_all()
+
+
+def _carry_out(job: Callable[[], T]) -> T:
+    """Do a job, and do it again where its connection was lost.
+
+    That of an idle thread may have been for long: only who uses it next is told.
+    """
+    used = [
+        (connection, connection.connection)
+        for connection in connections.all(initialized_only=True)
+        if connection.connection is not None
+    ]
+    try:
+        return job()
+    except (InterfaceError, OperationalError):
+        # The end of a transaction may have replaced it already.
+        if all(
+            connection.connection is before and connection.is_usable()
+            for connection, before in used
+        ):
+            raise
+    _close_broken_connections()
+    return job()
 
 
 def _close_broken_connections() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import logging
 import os
 import socket
@@ -17,7 +18,9 @@ from collections import deque
 from typing import Any
 
 from channels.layers import channel_layers
+from django.conf import settings
 from django.contrib.auth.signals import user_logged_out
+from django.utils.module_loading import import_string
 
 from .. import signals
 from ..conf import conf
@@ -128,6 +131,7 @@ class Publisher:
         self._wake = asyncio.Event()
         self._complained = 0.0
         self._stopping = False
+        _import_layer()
         self._thread = threading.Thread(target=self._run, name="live-notify-publisher", daemon=True)
         self._thread.start()
 
@@ -220,6 +224,17 @@ class Publisher:
                 "The channel layer takes no hints (%s); notifications arrive by the sweep.",
                 type(error).__name__,
             )
+
+
+def _import_layer() -> None:
+    """Import the layer where it is needed first, not in a thread of its own.
+
+    A child that is forked during an import of another thread waits for it for ever.
+    """
+    # Whatever is wrong with it is told by who makes it.
+    with contextlib.suppress(Exception):
+        layers = getattr(settings, "CHANNEL_LAYERS", {})
+        import_string(layers[conf.CHANNEL_LAYER]["BACKEND"])
 
 
 _publisher: Publisher | None = None

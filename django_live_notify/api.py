@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from functools import wraps
@@ -16,8 +15,8 @@ from django.utils import timezone
 
 from . import content, signals
 from .audiences import EVERYONE, Audience, Everyone, Topic
-from .conf import conf
 from .models import Follow, Notification
+from .querysets import is_late
 
 __all__ = ["aemit", "afollow", "apush", "aunfollow", "emit", "follow", "push", "unfollow"]
 
@@ -182,14 +181,10 @@ def _store(notification: Notification, audience: Audience, using: str) -> Notifi
 
 
 def _announce(notification: Notification, recipients: list[Any] | None, using: str) -> None:
-    inserted = time.monotonic()
-
     # A nested function: Django's robust on_commit fails to log what a partial raises.
     def tell() -> None:
-        # Half of the window is left for the sweep to find it as a hole; later, it would not.
-        if time.monotonic() - inserted > conf.COMMIT_WINDOW / 2:
-            late = Notification.objects.using(using).filter(pk=notification.pk)
-            late.update(changed_at=timezone.now())
+        if is_late(notification.created_at):
+            Notification.objects.using(using).filter(pk=notification.pk)._stamp_late()
         signals.pushed.send_robust(
             sender=Notification, notification=notification, recipients=recipients
         )

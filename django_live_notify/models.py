@@ -150,8 +150,9 @@ class Receipt(models.Model):
                 name="live_notify_unread",
                 condition=models.Q(read_at=None, archived_at=None, excluded_at=None),
             ),
+            # By reader first: what changed lately is few of all, but many of the log's past.
             models.Index(
-                fields=["changed_at"],
+                fields=["recipient", "changed_at"],
                 name="live_notify_receipt_changed",
                 condition=models.Q(changed_at__isnull=False),
             ),
@@ -247,6 +248,19 @@ class LogState(models.Model):
         """Return the row, which is made when it is not there: tests flush what migrations made."""
         state, _created = cls.objects.using(router.db_for_write(Notification)).get_or_create(pk=1)
         return state
+
+    @classmethod
+    def renew(cls) -> None:
+        """Declare the log to be another one than before: all clients load their inbox anew.
+
+        For a database that was restored from a backup, in which ids are given out a second time.
+        """
+        cls.current()._renew()
+
+    def _renew(self) -> None:
+        # Only one of many processes that notice it at once.
+        same = type(self).objects.using(self._state.db).filter(pk=self.pk, epoch=self.epoch)
+        same.update(epoch=_new_epoch(), pruned_to=0)
 
 
 def remember_joining(sender: Any, instance: Any, created: bool, raw: bool, **kwargs: Any) -> None:

@@ -28,6 +28,9 @@ COUNT_LIMIT = 100
 
 ACTIONS = ("read", "unread", "seen", "archive", "unarchive")
 
+# What has watermarks as well.
+_STAMPS = {"read": "read_at", "seen": "seen_at"}
+
 
 class NotificationQuerySet(models.QuerySet["Notification"]):
     """Notifications; after `for_user()` those of one reader, with their state."""
@@ -103,11 +106,14 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
     def floor(self) -> int:
         """Return the newest id that is older than the commit window, or 0.
 
-        What is missing below it was rolled back, or is later than the window allows: nobody needs
-        to wait for it.
+        What is missing below it was pruned, rolled back, or is later than the window allows: nobody
+        needs to wait for it.
         """
+        from .models import LogState
+
         before = timezone.now() - timedelta(seconds=conf.COMMIT_WINDOW)
-        return self.filter(created_at__lte=before).newest_id()
+        # A cursor below what was pruned would be a reset, each time, as long as nothing is older.
+        return max(self.filter(created_at__lte=before).newest_id(), LogState.current().pruned_to)
 
     # What a reader does
 
@@ -140,12 +146,14 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
         using = router.db_for_write(self.model)
         now = timezone.now()
         with transaction.atomic(using=using):
-            up_to = min(up_to, self.using(using).newest_id())
-            floor = min(up_to, self.using(using).floor())
-            _move_watermarks(user, action, floor, up_to, now, using)
-            recent = self.using(using).for_user(user).filter(pk__gt=floor, pk__lte=up_to)
-            recent.exclude(topic="")._write_state(action, using, now)
-            _tell(user.pk, action, None, up_to, now, using)
+            if floor := min(up_to, self.using(using).floor()):
+                _move_watermarks(user, action, floor, now, using)
+                _tell(user.pk, action, None, floor, now, using)
+            # By their ids: what is committed in between is not among them, for other pages neither.
+            inbox = self.using(using).for_user(user).filter(pk__gt=floor, pk__lte=up_to)
+            recent = inbox.filter(**{_STAMPS[action]: None})
+            if ids := recent._write_state(action, using, now):
+                _tell(user.pk, action, ids, None, now, using)
 
     def retract(self) -> int:
         """Take back, for all readers, and tell `signals.retracted`; return how many."""
@@ -163,12 +171,29 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
             if ids:
 
                 def tell() -> None:
+                    if is_late(now):
+                        _stamp(rows, ids, "pk__in", now=timezone.now())
                     signals.retracted.send_robust(sender=self.model, ids=ids)
 
                 transaction.on_commit(tell, using=using, robust=True)
         return len(ids)
 
     # How it is done
+
+    def _stamp_late(self) -> None:
+        """Tell sweeps of what was committed so late that they may have given its ids up."""
+        from .models import Follow, Receipt
+
+        now = timezone.now()
+        for pk in self.values_list("pk", flat=True):
+            # Who has read everything meanwhile has not read this: their watermark is beyond it.
+            beyond = Follow.objects.filter(topic=EVERYONE.name).filter(
+                models.Q(read_to__gte=pk) | models.Q(seen_to__gte=pk)
+            )
+            Receipt.objects.using(self.db).filter(
+                notification_id=pk, recipient_id__in=beyond.values("user_id")
+            ).update(changed_at=now)
+        self.update(changed_at=now)
 
     def _of_reader(self) -> Any:  # with annotations, which types do not tell
         if self._reader is None:
@@ -277,6 +302,14 @@ def _is_followed_by(user: Any) -> models.Q | models.expressions.Combinable:
     return everyone | followed
 
 
+def is_late(written: datetime) -> bool:
+    """Say whether a write of that time, committed now, needs to be stamped again.
+
+    Sweeps look one window back. Half of it is theirs to notice a commit; later, they might not.
+    """
+    return timezone.now() - written > timedelta(seconds=conf.COMMIT_WINDOW / 2)
+
+
 def joined_at(user: Any) -> Any:
     """Return when a user joined, or None where the user model does not tell."""
     return user.date_joined if tells_joining(user._meta.model) else None
@@ -301,12 +334,10 @@ def _updates(action: str, now: datetime) -> dict[str, Any]:
     return {**changes[action], "changed_at": now}
 
 
-def _move_watermarks(
-    user: Any, action: str, floor: int, up_to: int, now: datetime, using: str
-) -> None:
+def _move_watermarks(user: Any, action: str, floor: int, now: datetime, using: str) -> None:
     from .models import Follow, Receipt
 
-    receipts = Receipt.objects.using(using).filter(recipient_id=user.pk, notification_id__lte=up_to)
+    receipts = Receipt.objects.using(using).filter(recipient_id=user.pk, notification_id__lte=floor)
     receipts = receipts.filter(excluded_at=None)
     follows = Follow.objects.using(using).filter(user_id=user.pk)
     marks = ("read_to", "seen_to") if action == "read" else ("seen_to",)
@@ -320,8 +351,12 @@ def _move_watermarks(
         follows.filter(**{f"{mark}__lt": floor}).update(**{mark: floor, "changed_at": now})
     updates = _updates(action, now)
     del updates["changed_at"]
-    unchanged = {"read": "read_at", "seen": "seen_at"}[action]
-    receipts.filter(**{unchanged: None}).update(**updates)
+    receipts.filter(**{_STAMPS[action]: None}).update(**updates)
+
+
+def _stamp(rows: models.QuerySet[Any], ids: list[int], lookup: str, *, now: datetime) -> None:
+    for start in range(0, len(ids), BATCH_SIZE):
+        rows.filter(**{lookup: ids[start : start + BATCH_SIZE]}).update(changed_at=now)
 
 
 def _tell(
@@ -332,17 +367,26 @@ def _tell(
     now: datetime,
     using: str,
 ) -> None:
-    from .models import Notification
+    from .models import Follow, Notification, Receipt
 
     # A nested function: Django's robust on_commit fails to log what a partial raises.
     def tell() -> None:
+        changed_at = now
+        if is_late(now):
+            changed_at = timezone.now()
+            if ids is not None:
+                receipts = Receipt.objects.using(using).filter(recipient_id=reader)
+                _stamp(receipts, ids, "notification_id__in", now=changed_at)
+            else:
+                marks = Follow.objects.using(using).filter(user_id=reader, topic=EVERYONE.name)
+                marks.update(changed_at=changed_at)
         signals.state_changed.send_robust(
             sender=Notification,
             reader=reader,
             action=action,
             ids=ids,
             up_to=up_to,
-            changed_at=now,
+            changed_at=changed_at,
         )
 
     transaction.on_commit(tell, using=using, robust=True)

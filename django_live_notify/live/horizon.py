@@ -7,9 +7,10 @@ hole was noticed succeeded without it. Pure: no clock and no database of its own
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 # More ranges than this are asked for as one: a statement has its limits.
 MAX_SPANS = 50
@@ -22,6 +23,10 @@ class Hole:
     first: int
     last: int
     noticed: float
+
+
+def _last(hole: Hole) -> int:
+    return hole.last
 
 
 class Horizon:
@@ -39,14 +44,28 @@ class Horizon:
 
     def spans(self) -> list[tuple[int, int | None]]:
         """Return the ranges of ids in which something new can appear; the last one is open."""
-        ranges: list[tuple[int, int | None]] = [(hole.first, hole.last) for hole in self.holes]
-        if len(ranges) > MAX_SPANS:
+        ranges: list[tuple[int, int | None]]
+        if len(self.holes) > MAX_SPANS:
             ranges = [(self.holes[0].first, self.holes[-1].last)]
+        else:
+            ranges = [(hole.first, hole.last) for hole in self.holes]
         return [*ranges, (self.highest + 1, None)]
 
     def unseen(self, ids: Iterable[int]) -> list[int]:
         """Return those that are new here, ascending."""
-        return sorted(i for i in set(ids) if i > self.highest or self._hole_at(i) is not None)
+        new = []
+        at = 0
+        for number in sorted(set(ids)):
+            if number <= self.highest:
+                # Where rows and holes alternate, the next one is it; elsewhere it may be far away.
+                if at < len(self.holes) and self.holes[at].last < number:
+                    at += 1
+                if at < len(self.holes) and self.holes[at].last < number:
+                    at = bisect_left(self.holes, number, lo=at, key=_last)
+                if at == len(self.holes) or number < self.holes[at].first:
+                    continue
+            new.append(number)
+        return new
 
     def record(self, ids: Iterable[int], *, began: float, now: float) -> None:
         """Note a sweep that succeeded and whose rows have been queued to their readers."""
@@ -57,11 +76,15 @@ class Horizon:
                 self.highest = new
             else:
                 self._fill(new)
-        self.holes = [hole for hole in self.holes if hole.noticed + self.window > began]
+        # Holes are noticed in the order of their ids, so those that die are the first ones.
+        living = 0
+        while living < len(self.holes) and self.holes[living].noticed + self.window <= began:
+            living += 1
+        del self.holes[:living]
 
     def _hole_at(self, wanted: int) -> int | None:
-        index = bisect_right(self.holes, wanted, key=lambda hole: hole.first) - 1
-        return index if index >= 0 and wanted <= self.holes[index].last else None
+        index = bisect_left(self.holes, wanted, key=_last)
+        return index if index < len(self.holes) and self.holes[index].first <= wanted else None
 
     def _fill(self, found: int) -> None:
         index = self._hole_at(found)
@@ -74,3 +97,22 @@ class Horizon:
             if first <= last
         ]
         self.holes[index : index + 1] = rest
+
+
+class Continuity:
+    """Whether the log goes on, or gives its ids out a second time: it came from a backup then."""
+
+    def __init__(self) -> None:
+        self._newest: tuple[int, datetime | None] = (0, None)
+
+    def is_broken(self, newest: tuple[int, datetime | None]) -> bool:
+        """Note the newest row, its id and the time of its creation, and say whether it may be.
+
+        Rows are deleted by hand, too: what is the newest then has a lower id, and is older.
+        """
+        number, created_at = newest
+        highest, created_before = self._newest
+        if number > highest:
+            self._newest = newest
+            return False
+        return created_at is not None and created_before is not None and created_at > created_before

@@ -25,11 +25,12 @@ from django.utils import timezone, translation
 
 from ..audiences import EVERYONE
 from ..conf import conf
+from ..models import LogState
 from . import groups, log, protocol, sessions
 from .database import Database
-from .horizon import Horizon
+from .horizon import Continuity, Horizon
 from .listener import GRACE, Listener
-from .protocol import Cursor, Verdict
+from .protocol import Cursor, Touched, Verdict
 from .waiting import end, within
 
 logger = logging.getLogger("django_live_notify")
@@ -42,6 +43,14 @@ LINGER = 30.0
 # Seconds: hints that come together are answered by one sweep, changed counts by one query.
 SETTLE = 0.02
 RECOUNT = 0.15
+
+# Seconds for which a connection may last, give or take a quarter: every session is checked anew,
+# and the connections of a process spread over those that have joined it since.
+MAX_AGE = 4 * 3600.0
+
+# Clients that come back in a second when all of a process have to; and no client sooner than this.
+RETURNS_PER_SECOND = 200
+SHORTEST_SPREAD = 5.0
 
 # Seconds between two looks at who is still logged in.
 CHECK_SESSIONS_EVERY = 60.0
@@ -101,7 +110,11 @@ class Hub:
         self._horizon: Horizon | None = None
         self._epoch = ""
         self._wake = asyncio.Event()
+        self._continuity = Continuity()
+        # When what changed that was told already, by the sweep or by hints before it.
         self._changes: dict[log.Change, datetime] = {}
+        # The same by hints while a sweep reads: its rows may be older, so the next one tells again.
+        self._fresh_changes: dict[log.Change, datetime] | None = None
         self._swept_at = timezone.now()
         self._with_sent: set[Listener] = set()
         self._dirty: dict[str, Any] = {}
@@ -144,6 +157,8 @@ class Hub:
         self._register(listener)
         # Whatever is committed from now on comes by the sweep; the rest is read below.
         settled = self._horizon.settled
+        # What changes while it is read is not in it; the client asks again from here.
+        read_at = protocol.now()
         try:
             found = await self.run(
                 partial(log.resume, listener.user, cursor, since, listener.language, settled)
@@ -163,7 +178,7 @@ class Hub:
             "unread": found.unread,
             "reset": found.reset,
             "heartbeat": conf.HEARTBEAT,
-            "time": protocol.now(),
+            "time": read_at,
         }
         if not found.items:
             first["cursor"] = str(reached)
@@ -173,6 +188,7 @@ class Hub:
         listener.release([protocol.encode(frame) for frame in frames], found.ids)
         self._with_sent.add(listener)
         now = time.monotonic()
+        listener.ends_at = now + MAX_AGE * random.uniform(0.75, 1.25)
         self._pings.append((now + conf.HEARTBEAT, listener))
 
     def dismiss(self, listener: Listener) -> None:
@@ -193,14 +209,21 @@ class Hub:
         listener.close(verdict)
         self.dismiss(listener)
 
+    def close_all(self, verdict: Verdict) -> None:
+        """Say bye to everybody, so that they do not come back all at once."""
+        listeners = self._all()
+        spread = max(SHORTEST_SPREAD, len(listeners) / RETURNS_PER_SECOND)
+        for listener in listeners:
+            listener.close(verdict, (0, spread))
+            self.dismiss(listener)
+
     def answer_ping(self, listener: Listener) -> None:
         """Answer a client's ping."""
         listener.offer(self._beat("pong"))
 
     async def stop(self, verdict: Verdict = Verdict.RESTARTING) -> None:
         """Say bye to everybody and end all tasks."""
-        for listener in self._all():
-            self.close(listener, verdict)
+        self.close_all(verdict)
         tasks, self._tasks = self._tasks, set()
         await end(tasks)
         self._let_go()
@@ -243,6 +266,7 @@ class Hub:
         self._epoch, floor, above = await self.run(log.start)
         self._horizon = Horizon(floor, conf.COMMIT_WINDOW)
         self._horizon.record(above, began=began, now=time.monotonic())
+        self._continuity = Continuity()
         self._changes.clear()
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
@@ -291,7 +315,7 @@ class Hub:
         if content is None or number <= self._horizon.settled:
             self._wake.set()
             return
-        self._deliver(log.Said(content, dict.fromkeys(hint["to"], (False, False))))
+        self._deliver(log.Said(content, dict.fromkeys(hint["to"], Touched())))
 
     def _hinted_state(self, hint: dict[str, Any]) -> None:
         at = protocol.parse_time(hint["at"])
@@ -303,10 +327,11 @@ class Hub:
             self._mark_dirty([key])
             if at is not None:
                 # The sweep need not say it again.
+                changes = self._changes if self._fresh_changes is None else self._fresh_changes
                 for number in frame.get("ids", ()):
-                    self._changes["receipt", key, number] = at
+                    changes["receipt", key, number] = at
                 if "up_to" in frame:
-                    self._changes["follow", key, 0] = at
+                    changes["follow", key, 0] = at
 
     def _hinted_retracted(self, hint: dict[str, Any]) -> None:
         self._wake.set()
@@ -366,6 +391,7 @@ class Hub:
             if not self._listeners:
                 continue
             try:
+                self._fresh_changes = {}
                 await self._sweep()
                 failing = False
             except Exception as error:
@@ -377,6 +403,8 @@ class Hub:
                 failing = True
                 # Not at once, however many hints come in.
                 await asyncio.sleep(min(ANXIOUS_INTERVAL, conf.SWEEP_INTERVAL))
+            finally:
+                self._fresh_changes = None
 
     def _pause(self) -> float:
         interval = conf.SWEEP_INTERVAL
@@ -388,11 +416,15 @@ class Hub:
         assert self._horizon is not None
         began, began_at = time.monotonic(), timezone.now()
         since = self._swept_at - timedelta(seconds=conf.COMMIT_WINDOW)
-        known = dict(self._changes)
+        horizon, known = self._horizon, dict(self._changes)
         found = await self.run(
-            partial(log.sweep, self._horizon.spans(), since, self._readers, known)
+            partial(log.sweep, horizon.spans(), horizon.unseen, since, self._readers, known)
         )
         if found.epoch != self._epoch:
+            await self._start_over()
+            return
+        if self._continuity.is_broken(found.newest):
+            await self.run(LogState.renew)
             await self._start_over()
             return
         for said in found.said:
@@ -404,8 +436,8 @@ class Hub:
         self._offer_states(found)
         self._horizon.record(found.ids, began=began, now=time.monotonic())
         self._forget_settled()
-        # Hints may have noted later changes meanwhile; older ones than `since` are not read again.
-        kept = {change: at for change, at in self._changes.items() if at >= since}
+        # Those that are older than `since` are not read again.
+        kept = {change: at for change, at in known.items() if at >= since}
         self._changes = _latest(found.changes, kept)
         self._swept_at = began_at
         self._mark_dirty(found.dirty)
@@ -413,8 +445,9 @@ class Hub:
     def _offer_states(self, found: log.Sweep) -> None:
         """Say what changed, unless a hint has brought a later change while this was read."""
         fresh: dict[str, list[log.State]] = {}
+        later = self._fresh_changes or {}
         for change, state in found.states:
-            if self._changes.get(change, found.changes[change]) <= found.changes[change]:
+            if later.get(change, found.changes[change]) <= found.changes[change]:
                 fresh.setdefault(change[1], []).append(state)
         for key, states in fresh.items():
             for frame in protocol.states(states):
@@ -423,10 +456,10 @@ class Hub:
     def _deliver(self, said: log.Said, *, late: bool = False) -> None:
         """Hand a notification to each listener of its readers, encoded once a language."""
         number = said.packed["id"]
-        texts: dict[tuple[str, bool, bool], str] = {}
-        for key, (seen, read) in said.readers.items():
+        texts: dict[tuple[str, Touched], str] = {}
+        for key, touched in said.readers.items():
             for listener in self._listeners.get(key, ()):
-                variant = (listener.language, seen, read)
+                variant = (listener.language, touched)
                 if variant not in texts:
                     texts[variant] = _encode(said.packed, *variant)
                 if not listener.deliver(number, texts[variant], late=late):
@@ -452,8 +485,7 @@ class Hub:
         """Send everybody to a new start: this is another log than before."""
         logger.warning("The log was replaced; all clients start afresh.")
         await self._begin()
-        for listener in self._all():
-            self.close(listener, Verdict.RESTARTING)
+        self.close_all(Verdict.RESTARTING)
 
     # Counts
 
@@ -489,9 +521,13 @@ class Hub:
             now = time.monotonic()
             while self._pings and self._pings[0][0] <= now:
                 _, listener = self._pings.popleft()
-                if not listener.closing:
-                    self._ping(listener)
-                    self._pings.append((now + conf.HEARTBEAT, listener))
+                if listener.closing:
+                    continue
+                if now >= listener.ends_at:
+                    self.close(listener, Verdict.TOO_OLD)
+                    continue
+                self._ping(listener)
+                self._pings.append((now + conf.HEARTBEAT, listener))
             while self._grace and self._grace[0][0] <= now:
                 self._judge(self._grace.popleft()[1])
             if now - checked >= CHECK_SESSIONS_EVERY:
@@ -499,7 +535,8 @@ class Hub:
                 self._spawn(self._check_sessions())
 
     def _beat(self, kind: str) -> str:
-        frame = {"type": kind, "time": protocol.now()}
+        # The time of the last sweep: what changed since then may not have been told yet.
+        frame = {"type": kind, "time": protocol.format_time(self._swept_at)}
         if self._horizon is not None:
             frame["cursor"] = str(Cursor(self._epoch, self._horizon.settled))
         return protocol.encode(frame)
@@ -600,12 +637,14 @@ class Hub:
             logger.warning(
                 "The channel layer is out of order (%s); the sweep delivers.", type(error).__name__
             )
+            # It may be in the middle of a long pause.
+            self._wake.set()
         self._layer_works = works
 
 
-def _encode(packed: dict[str, Any], language: str, seen: bool, read: bool) -> str:
+def _encode(packed: dict[str, Any], language: str, touched: Touched) -> str:
     with translation.override(language):
-        items = [protocol.item(packed, seen=seen, read=read)]
+        items = [protocol.item(packed, touched)]
     return protocol.encode({"type": "notifications", "items": items, "replay": False})
 
 

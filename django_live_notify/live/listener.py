@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -46,6 +47,8 @@ class Listener:
         # The client's own cursor: what is new to this process may be old to the client.
         self.after = 0
         self.closing = False
+        # Seconds of the monotonic clock.
+        self.ends_at = math.inf
         self.heard_at = time.monotonic()
         self._transmit = transmit
         self._hang_up = hang_up

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any
 
 from django.db import models, router
@@ -19,7 +20,7 @@ from ..conf import conf
 from ..models import Follow, LogState, Notification, Receipt
 from ..querysets import joined_at
 from . import protocol
-from .protocol import Cursor
+from .protocol import Cursor, Touched
 
 # Users by their key on the wire.
 Readers = Mapping[str, Any]
@@ -33,10 +34,10 @@ Change = tuple[str, str, int]
 
 @dataclass
 class Said:
-    """A notification that addresses readers of this process: key → (seen, read)."""
+    """A notification that addresses readers of this process, by their keys."""
 
     packed: dict[str, Any]
-    readers: dict[str, tuple[bool, bool]]
+    readers: dict[str, Touched]
 
 
 @dataclass
@@ -44,6 +45,9 @@ class Sweep:
     """What one look at the log found."""
 
     epoch: str
+    # The newest row there is: its id, and when it was made.
+    newest: tuple[int, datetime | None] = (0, None)
+    # The new ids.
     ids: list[int] = field(default_factory=list)
     said: list[Said] = field(default_factory=list)
     late: list[Said] = field(default_factory=list)
@@ -83,24 +87,35 @@ def start() -> tuple[str, int, list[int]]:
 
 def sweep(
     spans: list[tuple[int, int | None]],
+    unseen: Callable[[Iterable[int]], list[int]],
     since: datetime,
     get_readers: Callable[[], Readers],
     known: Mapping[Change, datetime],
 ) -> Sweep:
-    """Read what is new in the spans of ids, and what changed since a time."""
+    """Read what is new in the spans of ids, and what changed since a time.
+
+    `unseen` picks what is new from the ids in the spans: where there are many holes, spans also
+    cover what is between them.
+    """
     found = Sweep(LogState.current().epoch)
-    wanted = models.Q()
+    notifications = Notification.objects.using(alias())
+    newest = notifications.order_by("-pk").values_list("pk", "created_at").first()
+    found.newest = newest or found.newest
+    ranges = models.Q()
     for first, last in spans:
-        wanted |= models.Q(pk__gte=first) if last is None else models.Q(pk__range=(first, last))
-    rows = list(
-        Notification.objects.using(alias())
-        .filter(wanted)
+        ranges |= models.Q(pk__gte=first) if last is None else models.Q(pk__range=(first, last))
+    # Where it begins is said apart: for many ranges, SQLite reads the whole table otherwise.
+    inside = notifications.filter(ranges, pk__gte=spans[0][0])
+    found.ids = unseen(inside.order_by().values_list("pk", flat=True))
+    rows = [
+        row
+        for start in range(0, len(found.ids), BATCH_SIZE)
+        for row in notifications.filter(pk__in=found.ids[start : start + BATCH_SIZE])
         .order_by("pk")
         .values_list("pk", "topic", "created_at")
-    )
+    ]
     # Asked for only now: whoever comes later reads what these rows were read from.
     readers = get_readers()
-    found.ids = [pk for pk, *_ in rows]
     found.said = _load(_address(rows, readers))
     _find_changed_notifications(found, since, readers, known)
     _find_changed_states(found, since, readers, known)
@@ -229,11 +244,13 @@ def _find_changed_notifications(
     """Find what was retracted, what was committed late, and whose count an expiry changes."""
     now = timezone.now()
     expired = models.Q(expires_at__gte=since, expires_at__lte=now)
-    rows = list(
+    # Ordered here: SQLite reads the whole table, to have it ordered, until it is analyzed.
+    rows = sorted(
         Notification.objects.using(alias())
         .filter(models.Q(changed_at__gte=since) | expired)
-        .order_by("pk")
-        .values_list("pk", "topic", "created_at", "changed_at", "retracted_at", "expires_at")
+        .order_by()
+        .values_list("pk", "topic", "created_at", "changed_at", "retracted_at", "expires_at"),
+        key=itemgetter(0),
     )
     fresh = []
     for row in rows:
@@ -272,7 +289,7 @@ def _find_changed_states(
                 found.dirty.add(key)
 
 
-def _load(addressed: Mapping[int, dict[str, tuple[bool, bool]]]) -> list[Said]:
+def _load(addressed: Mapping[int, dict[str, Touched]]) -> list[Said]:
     """Load the content of what addresses somebody here, oldest first."""
     ids = sorted(pk for pk, keys in addressed.items() if keys)
     said = []
@@ -285,9 +302,9 @@ def _load(addressed: Mapping[int, dict[str, tuple[bool, bool]]]) -> list[Said]:
 
 def _address(
     rows: list[tuple[int, str, datetime]], readers: Readers
-) -> dict[int, dict[str, tuple[bool, bool]]]:
+) -> dict[int, dict[str, Touched]]:
     """Find which readers rows address, by their id, topic and time."""
-    addressed: dict[int, dict[str, tuple[bool, bool]]] = {pk: {} for pk, *_ in rows}
+    addressed: dict[int, dict[str, Touched]] = {pk: {} for pk, *_ in rows}
     if not rows or not readers:
         return addressed
     topics: dict[str, list[tuple[int, datetime]]] = {}
@@ -305,7 +322,7 @@ def _address(
 
 
 def _add_recipients(
-    addressed: dict[int, dict[str, tuple[bool, bool]]],
+    addressed: dict[int, dict[str, Touched]],
     excluded: set[tuple[int, str]],
     rows: list[tuple[int, str, datetime]],
     readers: Mapping[str, Any],
@@ -313,17 +330,18 @@ def _add_recipients(
     receipts = Receipt.objects.using(alias()).filter(
         notification_id__in=[pk for pk, *_ in rows], recipient_id__in=_pks(readers)
     )
-    for pk, recipient, seen_at, read_at, excluded_at in receipts.values_list(
-        "notification_id", "recipient_id", "seen_at", "read_at", "excluded_at"
+    for pk, recipient, excluded_at, *stamps in receipts.values_list(
+        "notification_id", "recipient_id", "excluded_at", "seen_at", "read_at", "archived_at"
     ):
         if excluded_at is not None:
             excluded.add((pk, str(recipient)))
         else:
-            addressed[pk][str(recipient)] = (seen_at is not None, read_at is not None)
+            touched = Touched(*(stamp is not None for stamp in stamps))
+            addressed[pk][str(recipient)] = touched
 
 
 def _add_followers(
-    addressed: dict[int, dict[str, tuple[bool, bool]]],
+    addressed: dict[int, dict[str, Touched]],
     topics: Mapping[str, list[tuple[int, datetime]]],
     readers: Mapping[str, Any],
 ) -> None:
@@ -332,21 +350,23 @@ def _add_followers(
     follows = Follow.objects.using(alias()).filter(
         topic__in=list(topics), user_id__in=_pks(readers)
     )
-    joined_after: dict[str, int] = {}
+    everyone: dict[str, Follow] = {}
     for follow in follows:
         key = str(follow.user_id)
         if follow.topic == EVERYONE.name:
-            joined_after[key] = follow.since
+            everyone[key] = follow
             continue
         for pk, _created_at in topics[follow.topic]:
             if follow.since < pk and (follow.until is None or pk <= follow.until):
-                addressed[pk].setdefault(key, (pk <= follow.seen_to, pk <= follow.read_to))
+                addressed[pk].setdefault(key, Touched(pk <= follow.seen_to, pk <= follow.read_to))
+    nothing = Follow()
     for pk, created_at in topics.get(EVERYONE.name, ()):
         for key, user in readers.items():
+            mark = everyone.get(key, nothing)
             joined = joined_at(user)
-            was_there = pk > joined_after.get(key, 0) if joined is None else created_at >= joined
+            was_there = pk > mark.since if joined is None else created_at >= joined
             if was_there:
-                addressed[pk].setdefault(key, (False, False))
+                addressed[pk].setdefault(key, Touched(pk <= mark.seen_to, pk <= mark.read_to))
 
 
 def _pks(readers: Readers) -> list[Any]:

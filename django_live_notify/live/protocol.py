@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
@@ -180,20 +180,28 @@ def pack(notification: Notification) -> dict[str, Any]:
     }
 
 
-def item(packed: Mapping[str, Any], *, seen: bool = False, read: bool = False) -> dict[str, Any]:
+class Touched(NamedTuple):
+    """What a reader has done with a notification."""
+
+    seen: bool = False
+    read: bool = False
+    archived: bool = False
+
+
+def item(packed: Mapping[str, Any], touched: Touched = Touched()) -> dict[str, Any]:  # noqa: B008
     """Return a packed notification as clients get it, in the language that is active."""
     item = {key: value for key, value in packed.items() if key not in _INTERNAL}
     for name in ("title", "body"):
         item[name] = render(
             packed[name], translated=packed[f"{name}_translated"], params=packed["params"]
         )
-    return {**item, "seen": seen, "read": read}
+    return {**item, **touched._asdict()}
 
 
 def item_of(notification: Any) -> dict[str, Any]:
     """Return a notification of `for_user()` as its reader gets it."""
-    seen, read = notification.seen_at is not None, notification.read_at is not None
-    return item(pack(notification), seen=seen, read=read)
+    stamps = (notification.seen_at, notification.read_at, notification.archived_at)
+    return item(pack(notification), Touched(*(stamp is not None for stamp in stamps)))
 
 
 def notifications(
@@ -261,7 +269,8 @@ _INTERNAL = ("title_translated", "body_translated", "params")
 
 
 def _pack_actor(actor: Any) -> dict[str, Any] | None:
-    if actor is None:
+    # A user who is deleted before the commit loses the key, and becomes nobody in the log.
+    if actor is None or actor.pk is None:
         return None
     full_name = getattr(actor, "get_full_name", None)
     name = (full_name() if callable(full_name) else "") or actor.get_username()

@@ -12,6 +12,7 @@ from django.urls import path
 
 from django_live_notify import apush
 from django_live_notify.asgi import with_live_notify
+from django_live_notify.live import hub
 from tests.live.client import Client, story
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -94,3 +95,20 @@ async def test_a_shutdown_says_bye(alice: Any) -> None:
         assert await live(application) == COMPLETE
         bye = await client.receive("bye")
         assert (bye["code"], bye["retry"]) == (4000, True)
+        assert bye["after"] == [0, 5]
+
+
+@story
+async def test_many_are_asked_to_come_back_one_after_the_other(
+    alice: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(hub, "RETURNS_PER_SECOND", 0.2)
+    application = with_live_notify(get_asgi_application())
+    async with (
+        Client(alice.http, application=application) as one,
+        Client(alice.http, application=application) as two,
+    ):
+        await one.hello()
+        await two.hello()
+        await live(application)
+        assert (await one.receive("bye"))["after"] == [0, 10]

@@ -249,7 +249,7 @@ async def test_everything_up_to_an_id_is_read_at_once(alice: Any) -> None:
         await two.hello()
         await one.send({"type": "read", "up_to": said.pk, "ref": 1})
         await one.receive("ok", ref=1)
-        await two.receive("state", action="read", up_to=said.pk)
+        await two.receive("state", action="read", ids=[said.pk - 1, said.pk])
         await two.receive("unread", unread=0)
 
 

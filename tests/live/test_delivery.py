@@ -26,7 +26,7 @@ from django_live_notify import (
     push,
     signals,
 )
-from django_live_notify.live import publisher
+from django_live_notify.live import hub, publisher
 from django_live_notify.models import LogState, Notification
 from tests.live.client import Client, story, until
 
@@ -296,6 +296,73 @@ async def test_another_log_sends_everybody_to_a_new_start(alice: Any) -> None:
         assert await client.receive_close() == 4000
     async with Client(alice.http) as client:
         assert (await client.hello())["cursor"].startswith("1.another.")
+
+
+@story
+async def test_a_log_that_came_from_a_backup_is_noticed_by_ids_that_come_again(
+    alice: Any, settings: Any
+) -> None:
+    # The ids of earlier tests are holes, which hold up what is settled for so long.
+    settings.LIVE_NOTIFY_COMMIT_WINDOW = 0.2
+    backup = await apush(alice, "in the backup")
+    async with Client(alice.http) as client:
+        cursor = (await client.hello())["cursor"]
+        await apush(alice, "lost")
+        lost = await apush(alice, "lost as well")
+        assert backup is not None and lost is not None
+        await client.receive_titles("lost", "lost as well")
+        while not client.frames[-1].get("cursor", "").endswith(f".{lost.pk}"):
+            await client.roundtrip()
+        epoch = (await LogState.objects.aget()).epoch
+        await sync_to_async(restore)(backup.pk)
+        await apush(alice, "said after the restoration")
+        assert await client.receive_close() == 4000
+    assert (await LogState.objects.aget()).epoch != epoch
+    async with Client(alice.http) as client:
+        assert (await client.hello(cursor=cursor))["reset"] is True
+
+
+@story
+async def test_a_deleted_row_is_no_reason_to_start_afresh(alice: Any) -> None:
+    async with Client(alice.http) as client:
+        await client.hello()
+        first = await apush(alice, "first")
+        assert first is not None
+        await client.receive_titles("first")
+        await client.roundtrip()
+        await Notification.objects.filter(pk=first.pk).adelete()
+        await apush(alice, "second")
+        await client.receive_titles("first", "second")
+        await apush(alice, "third")
+        await client.receive_titles("first", "second", "third")
+        assert client.closed is None
+
+
+def restore(newest: int) -> None:
+    """Do what a restored backup does: rows are gone, and their ids are given out again."""
+    Notification.objects.filter(pk__gt=newest).delete()
+    with connection.cursor() as cursor:
+        if connection.vendor == "sqlite":
+            table = Notification._meta.db_table
+            cursor.execute("UPDATE sqlite_sequence SET seq = %s WHERE name = %s", [newest, table])
+        else:
+            cursor.execute(
+                "SELECT setval(pg_get_serial_sequence(%s, 'id'), %s)",
+                [Notification._meta.db_table, newest],
+            )
+
+
+@story
+async def test_a_connection_does_not_last_for_ever(
+    alice: Any, monkeypatch: Any, settings: Any
+) -> None:
+    settings.LIVE_NOTIFY_HEARTBEAT = 0.1
+    monkeypatch.setattr(hub, "MAX_AGE", 1.0)
+    async with Client(alice.http) as client:
+        await client.hello()
+        bye = await client.receive("bye")
+        assert (bye["code"], bye["retry"]) == (4003, True)
+        assert await client.receive_close() == 4003
 
 
 @story

@@ -132,6 +132,7 @@ export class LiveNotify extends EventTarget {
   #timer = null;
   #watch = null;
   #socketsBlockedUntil;
+  #refused = 0; // handshakes in a row that failed while HTTP was answered
   #polling = false;
   #since;
   #refs = 0;
@@ -222,14 +223,21 @@ export class LiveNotify extends EventTarget {
   // Waking up: timers of hidden pages are slow, and of sleeping machines they stand still.
 
   handleEvent(event) {
-    if (event.type === "pagehide") return this.#suspend();
+    if (event.type === "pagehide" || event.type === "freeze") return this.#suspend();
     if (event.type === "offline") return this.#probe();
     if (event.type === "visibilitychange" && isHidden()) return;
     if (this.#status === "waiting" || this.#polling) this.#connect();
-    else if (this.#socket && Date.now() >= this.#deadline) this.#lose("No sign of life.");
+    else if (this.#socket && Date.now() >= this.#deadline) {
+      // After a sleep, not after a failure: nobody else wakes up in the same moment.
+      this.#lose("No sign of life.");
+      if (this.#status === "waiting") this.#connect();
+    }
   }
 
-  /** An open socket would keep the page out of the browser's back/forward cache. */
+  /**
+   * An open socket would keep the page out of the browser's back/forward cache, and one of a frozen
+   * page is cut by the browser, which tells it only after the thaw.
+   */
   #suspend() {
     this.#abandon("The page was left.");
     this.#setStatus("waiting");
@@ -395,6 +403,7 @@ export class LiveNotify extends EventTarget {
     this.#deadline = Date.now() + this.#beat + GRACE;
     this.#keepWatch();
     this.#transport = "websocket";
+    this.#refused = 0;
     this.#block(0);
     this.#welcome(frame);
   }
@@ -428,7 +437,7 @@ export class LiveNotify extends EventTarget {
       if (!this.#memory.isNew(item.id, replay) || this.#retracted.has(item.id)) continue;
       this.#memory.add(item.id);
       const read = item.read || this.#read.has(item.id);
-      if (!replay && !read && !item.tag) this.#setUnread(this.#unread + 1);
+      if (!replay && !read && !item.archived && !item.tag) this.#setUnread(this.#unread + 1);
       this.#dispatch("notification", { ...item, read, replay });
     }
     // Only now: a page that dies halfway must be told again.
@@ -491,7 +500,8 @@ export class LiveNotify extends EventTarget {
       if (error.code !== "lost") throw error;
     }
     const { unread } = await this.#fetch(`${action}/`, {}, keys);
-    // Without a socket nobody else tells this page what it did.
+    // With a socket, this would come late, perhaps after another change.
+    if (this.#ready) return;
     this.#changed({ type: "state", action, ...keys });
     this.#setUnread(unread);
   }
@@ -521,6 +531,8 @@ export class LiveNotify extends EventTarget {
       method: body ? "POST" : "GET",
       body: body && JSON.stringify(body),
       credentials: "same-origin",
+      // A browser waits for minutes on a connection that has gone silent.
+      signal: globalThis.AbortSignal?.timeout?.(GRACE),
       headers: {
         Accept: "application/json",
         ...(body && { "Content-Type": "application/json", "X-CSRFToken": csrfToken ?? "" }),
@@ -563,9 +575,11 @@ export class LiveNotify extends EventTarget {
       return this.#retry();
     }
     if (generation !== this.#generation) return;
+    const next = (answer.next ?? 5) * 1000;
     if (Date.now() >= this.#socketsBlockedUntil) {
       if (this.#polling) return this.#connect();
-      this.#block(Date.now() + SOCKET_RETRY);
+      // Once may be the moment at which the server came up.
+      this.#block(Date.now() + (this.#refused++ ? SOCKET_RETRY : next));
     }
     this.#attempt = 0;
     this.#polling = true;
@@ -574,8 +588,7 @@ export class LiveNotify extends EventTarget {
     for (const frame of answer.states ?? []) this.#handle(frame);
     this.#since = answer.time ?? this.#since;
     this.#welcome(answer);
-    const pause = (answer.next ?? 5) * 1000 * (isHidden() ? HIDDEN_POLL_FACTOR : 1);
-    this.#timer = setTimeout(() => this.#poll(), pause);
+    this.#timer = setTimeout(() => this.#poll(), next * (isHidden() ? HIDDEN_POLL_FACTOR : 1));
   }
 
   #block(until) {
@@ -642,7 +655,7 @@ function isHidden() {
 function wakeUps() {
   const { document } = globalThis;
   const events = ["pageshow", "pagehide", "online", "offline", "focus"].map((name) => [globalThis, name]);
-  if (document) events.push([document, "visibilitychange"]);
+  if (document) for (const name of ["visibilitychange", "freeze", "resume"]) events.push([document, name]);
   return events.filter(([target]) => target.addEventListener);
 }
 

@@ -299,8 +299,6 @@ describe("beats", () => {
     FakeSocket.last.ready();
     mock.timers.setTime(Date.now() + 600_000);
     browser.wake("focus");
-    await settle();
-    await tick(5_000);
     assert.equal(FakeSocket.all.length, 2);
   });
 
@@ -398,6 +396,29 @@ describe("reconnecting", () => {
     assert.equal(client.status, "connecting");
   });
 
+  test("a frozen page lets go before its socket is cut, and resumes at once when it thaws", () => {
+    const { client, of } = make();
+    client.start();
+    FakeSocket.last.ready();
+    document.dispatchEvent(new Event("freeze"));
+    assert.equal(FakeSocket.last.readyState, 3);
+    FakeSocket.last.end();
+    document.dispatchEvent(new Event("resume"));
+    assert.equal(FakeSocket.all.length, 2);
+    FakeSocket.last.ready();
+    assert.deepEqual(of("status").map(({ status }) => status), ["connecting", "live", "waiting", "connecting", "live"]);
+  });
+
+  test("a stopped client is not woken up", () => {
+    const { client } = make();
+    client.start();
+    client.stop();
+    document.dispatchEvent(new Event("freeze"));
+    document.dispatchEvent(new Event("resume"));
+    for (const name of ["pagehide", "pageshow", "online", "focus"]) browser.wake(name);
+    assert.deepEqual([client.status, FakeSocket.all.length], ["stopped", 1]);
+  });
+
   test("the page's own show does not disturb the first attempt", () => {
     make().client.start();
     browser.wake("pageshow");
@@ -414,10 +435,26 @@ describe("polling", () => {
     await settle();
     assert.deepEqual([client.status, client.transport, client.unread], ["live", "poll", 1]);
     await tick(5_000);
+    FakeSocket.last.end();
+    await settle();
     await tick(5_000);
-    assert.equal(browser.requests.length, 3);
+    await tick(5_000);
+    assert.equal(FakeSocket.all.length, 2);
+    assert.equal(browser.requests.length, 5);
     assert.equal(browser.requests[1].url.searchParams.get("cursor"), "1.e.0");
-    assert.deepEqual(titles(), ["n3"], "told once although it came three times");
+    assert.deepEqual(titles(), ["n3"], "told once although it came five times");
+  });
+
+  test("a server that came up between the socket and the poll is asked for a socket again soon", async () => {
+    const { client } = make();
+    browser.answer = () => POLL;
+    client.start();
+    FakeSocket.last.end();
+    await settle();
+    await tick(5_000);
+    assert.equal(FakeSocket.all.length, 2);
+    FakeSocket.last.ready();
+    assert.equal(client.transport, "websocket");
   });
 
   test("an outage is no reason to poll", async () => {
@@ -442,19 +479,41 @@ describe("polling", () => {
     assert.deepEqual([client.status, browser.requests.length], ["waiting", 0]);
   });
 
+  test("a poll that is never answered is given up, and the socket is tried again", async () => {
+    mock.method(AbortSignal, "timeout", (milliseconds) => {
+      const controller = new AbortController();
+      setTimeout(() => controller.abort(new DOMException("Too late.", "TimeoutError")), milliseconds);
+      return controller.signal;
+    });
+    const { client } = make();
+    browser.answer = ({ signal }) => new Promise((_, reject) => {
+      signal.addEventListener("abort", () => reject(signal.reason));
+    });
+    client.start();
+    await tick(10_000);
+    assert.deepEqual([browser.requests.length, client.status], [1, "connecting"]);
+    await tick(10_000);
+    assert.equal(client.status, "waiting");
+    await tick(2_000);
+    assert.equal(FakeSocket.all.length, 2);
+  });
+
   test("the socket is tried again after a while, also by other pages", async () => {
     browser.answer = () => POLL;
     const first = make();
     first.client.start();
     FakeSocket.last.end();
     await settle();
+    await tick(5_000);
+    FakeSocket.last.end();
+    await settle();
     first.client.stop();
     const second = make();
     second.client.start();
     await settle();
-    assert.equal(FakeSocket.all.length, 1, "it is known that sockets are not to be had");
+    assert.equal(FakeSocket.all.length, 2, "it is known that sockets are not to be had");
     const began = Date.now();
-    while (FakeSocket.all.length < 2) await tick(5_000);
+    while (FakeSocket.all.length < 3) await tick(5_000);
     assert.ok(Date.now() - began <= 305_000);
     FakeSocket.last.ready();
     assert.equal(second.client.transport, "websocket");

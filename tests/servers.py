@@ -5,6 +5,7 @@ None of them touches a server that is already running, and none outlives the tes
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import shutil
@@ -18,6 +19,7 @@ import urllib.error
 import urllib.request
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,10 @@ DEADLINE = 30.0
 
 # A proxy of the environment cannot reach what listens on this machine alone.
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+# What dies with its parent dies with the thread that started it, so one thread starts everything.
+_starter = ThreadPoolExecutor(1, "starter")
 
 
 def find_free_port() -> int:
@@ -77,14 +83,15 @@ class Process(ABC):
 
     def start(self) -> None:
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
+            self.process = _starter.submit(
+                subprocess.Popen,
                 self.command(),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 preexec_fn=_die_with_parent,
                 **self.options(),
-            )
+            ).result()
         wait_until(self._is_up, lambda: f"{self.name} on port {self.port}; its log:\n{self.tail()}")
 
     @abstractmethod
@@ -119,12 +126,16 @@ class Process(ABC):
         self.stop(signal.SIGKILL)
 
     def freeze(self) -> None:
-        assert self.process is not None
-        os.killpg(self.process.pid, signal.SIGSTOP)
+        """Stop the process in its tracks: its connections stay open, and nothing answers."""
+        self.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
+        self.send_signal(signal.SIGCONT)
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal to the process and to those that it started."""
         assert self.process is not None
-        os.killpg(self.process.pid, signal.SIGCONT)
+        os.killpg(self.process.pid, number)
 
     def close(self) -> None:
         if self.process is not None:
@@ -192,6 +203,22 @@ class Postgres(Process):
             {"user": "nobody"} if os.geteuid() == 0 else {}
         )
 
+    def stop(self, how: int = signal.SIGINT) -> None:
+        """End the server without waiting for its clients, which SIGTERM would do."""
+        super().stop(how)
+
+    def kill(self) -> None:
+        """Crash: what was committed is recovered at the next start."""
+        self.stop(signal.SIGQUIT)
+
+    def send_signal(self, number: int) -> None:
+        assert self.process is not None
+        # The server for each connection leads a process group of its own.
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+            for pid in [self.process.pid, *map(int, children.read_text().split())]:
+                os.kill(pid, number)
+
     def is_ready(self) -> bool:
         check = [_find_postgres("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
         return accepts(self.port) and subprocess.call(check) == 0
@@ -244,8 +271,9 @@ class Site(Process):
     def command(self) -> list[str]:
         port = str(self.port)
         return {
-            "daphne": [sys.executable, "-m", "daphne", "-p", port, "demo_site.asgi:application"],
-            "uvicorn": [sys.executable, "-m", "uvicorn", "--port", port]
+            "daphne": [sys.executable, "-m", "daphne", "-p", port, "-v", "0"]
+            + ["demo_site.asgi:application"],
+            "uvicorn": [sys.executable, "-m", "uvicorn", "--port", port, "--no-access-log"]
             + ["demo_site.asgi:application"],
             "gunicorn": [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}"]
             + ["--threads", "4", "demo_site.wsgi:application"],
@@ -303,6 +331,12 @@ def find_program(*names: str) -> str:
         if path := shutil.which(name):
             return path
     raise AssertionError(f"None of {', '.join(names)} is installed; tests/run.py installs them.")
+
+
+def find_node() -> str:
+    """Return the path of Node.js: that of the environment before that of the system."""
+    beside = Path(sys.executable).parent / "node"
+    return str(beside) if beside.exists() else find_program("node")
 
 
 def _find_postgres(name: str) -> str:

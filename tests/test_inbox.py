@@ -9,7 +9,8 @@ import pytest
 from django.contrib.auth.models import AnonymousUser
 from django.utils import timezone
 
-from django_live_notify import EVERYONE, Topic, follow, push
+from django_live_notify import EVERYONE, Topic, api, follow, push
+from django_live_notify.audiences import Audience
 from django_live_notify.models import Follow, Notification, Receipt
 
 pytestmark = pytest.mark.django_db
@@ -92,6 +93,24 @@ def test_a_watermark_reaches_no_further_than_the_log(alice: Any, mixed: list[int
     Notification.objects.mark_all(alice, "read", up_to=2**62)
     push(EVERYONE, "later")
     assert titles(inbox(alice).unread()) == ["later"]
+
+
+def test_a_commit_beyond_the_window_stays_unread_for_who_has_read_everything_meanwhile(
+    alice: Any, bob: Any, django_capture_on_commit_callbacks: Any
+) -> None:
+    newer = push(alice, "newer")
+    assert newer is not None
+    # An id that a transaction got, which is open for longer than the window.
+    number, began = newer.pk + 1, timezone.now() - timedelta(hours=1)
+    latest = Notification.objects.create(pk=number + 1, title="latest", created_at=began)
+    Notification.objects.filter(pk=newer.pk).update(created_at=began)
+    Notification.objects.mark_all(alice, "read", up_to=latest.pk)
+    late = Notification(pk=number, title="late", created_at=began)
+    with django_capture_on_commit_callbacks(execute=True):
+        api._store(late, Audience.of([alice, bob]), "default")
+    assert titles(inbox(alice).unread()) == ["late"]
+    # An exception from her watermark, which sweeps would tell without it; he has none.
+    assert [receipt.recipient for receipt in late.receipts.exclude(changed_at=None)] == [alice]
 
 
 def test_what_arrives_meanwhile_is_not_swallowed(alice: Any, mixed: list[int]) -> None:

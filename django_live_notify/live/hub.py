@@ -156,12 +156,12 @@ class Hub:
             listener.after = cursor.id
         self._register(listener)
         # Whatever is committed from now on comes by the sweep; the rest is read below.
-        settled = self._horizon.settled
+        settled, spans = self._horizon.settled, self._horizon.spans()
         # What changes while it is read is not in it; the client asks again from here.
         read_at = protocol.now()
         try:
             found = await self.run(
-                partial(log.resume, listener.user, cursor, since, listener.language, settled)
+                partial(log.resume, listener.user, cursor, since, listener.language, spans)
             )
         except BaseException:
             self.dismiss(listener)
@@ -178,13 +178,14 @@ class Hub:
             "unread": found.unread,
             "reset": found.reset,
             "heartbeat": conf.HEARTBEAT,
-            "time": read_at,
         }
         if not found.items:
             first["cursor"] = str(reached)
         frames = [first]
         frames += protocol.notifications(found.items, replay=True, cursor=reached)
         frames += found.frames
+        # The last one alone: a connection that is lost before it has not told all changes.
+        frames[-1]["time"] = read_at
         listener.release([protocol.encode(frame) for frame in frames], found.ids)
         self._with_sent.add(listener)
         now = time.monotonic()
@@ -252,7 +253,7 @@ class Hub:
 
     async def _start(self) -> None:
         async with self._starting:
-            if self._tasks:
+            if self._horizon is not None:
                 return
             await self._begin()
             self._spawn(self._sweep_forever())

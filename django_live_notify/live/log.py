@@ -22,6 +22,9 @@ from ..querysets import joined_at
 from . import protocol
 from .protocol import Cursor, Touched
 
+# Ids in the state frames of one resume; a client that missed more loads its inbox anew.
+MAX_CHANGES = 3_000
+
 # Users by their key on the wire.
 Readers = Mapping[str, Any]
 
@@ -63,13 +66,13 @@ class Resume:
 
     epoch: str
     reset: bool
-    unread: int
+    unread: int = 0
     # What is above the cursor, oldest first.
-    items: list[dict[str, Any]]
+    items: list[dict[str, Any]] = field(default_factory=list)
     # What changed below it, and what was committed too late for it: frames to send after it.
-    frames: list[dict[str, Any]]
+    frames: list[dict[str, Any]] = field(default_factory=list)
     # The ids of all notifications that need not be sent again.
-    ids: set[int]
+    ids: set[int] = field(default_factory=set)
 
 
 def alias() -> str:
@@ -101,12 +104,7 @@ def sweep(
     notifications = Notification.objects.using(alias())
     newest = notifications.order_by("-pk").values_list("pk", "created_at").first()
     found.newest = newest or found.newest
-    ranges = models.Q()
-    for first, last in spans:
-        ranges |= models.Q(pk__gte=first) if last is None else models.Q(pk__range=(first, last))
-    # Where it begins is said apart: for many ranges, SQLite reads the whole table otherwise.
-    inside = notifications.filter(ranges, pk__gte=spans[0][0])
-    found.ids = unseen(inside.order_by().values_list("pk", flat=True))
+    found.ids = unseen(_inside(notifications, spans).order_by().values_list("pk", flat=True))
     rows = [
         row
         for start in range(0, len(found.ids), BATCH_SIZE)
@@ -127,39 +125,60 @@ def resume(
     cursor: Cursor | None,
     since: datetime | None,
     language: str,
-    settled: int | None = None,
+    spans: list[tuple[int, int | None]] | None = None,
 ) -> Resume:
     """Read what a client has missed: rows above its cursor, changes since it was last heard.
 
-    `settled` is that of the hub to which the client's listener belongs, if there is one.
+    `spans` are those of the hub to which the client's listener belongs, if there is one.
     """
     log = LogState.current()
     rows = Notification.objects.using(alias())
-    window = timedelta(seconds=conf.COMMIT_WINDOW)
     inbox = rows.for_user(user)
-    changed_since = since - window if since else None
-    reset = cursor is not None and not _is_known(cursor, log, rows)
     # Read before the rows: what is committed in between is news, not history.
-    above_settled = rows.filter(pk__gt=settled) if settled is not None else rows.none()
-    there = list(above_settled.values_list("pk", flat=True))
-    missed: list[Any] = []
-    if not reset:
-        above = _above(inbox, cursor, changed_since)
-        limit = conf.REPLAY_LIMIT
-        missed = list(above.order_by("pk").select_related("actor")[: limit + 1])
-        reset = len(missed) > limit
-    with translation.override(language):
-        items = [] if reset else [protocol.item_of(row) for row in missed]
-        late = [] if reset else _find_late(inbox, changed_since, {item["id"] for item in items})
-    frames = list(protocol.notifications(late, replay=False))
-    if changed_since is not None and not reset:
-        frames += _find_missed_states(user, changed_since)
-    ids = {item["id"] for item in (*items, *late)}
-    if reset or cursor is None:
+    there = list(_inside(rows, spans).values_list("pk", flat=True)) if spans else []
+    found = Resume(log.epoch, cursor is not None and not _is_known(cursor, log, rows))
+    if not found.reset:
+        _replay(found, user, inbox, cursor, since, language)
+    if found.reset or cursor is None:
         # A client that starts afresh loads a page of what is there: the sweep, which may be behind,
         # must not bring it again as news.
-        ids.update(there)
-    return Resume(log.epoch, reset, inbox.unread().count_capped(), items, frames, ids)
+        found.ids.update(there)
+    found.unread = inbox.unread().count_capped()
+    return found
+
+
+def _replay(
+    found: Resume,
+    user: Any,
+    inbox: Any,
+    cursor: Cursor | None,
+    since: datetime | None,
+    language: str,
+) -> None:
+    """Read what was missed; where it is too much, all of it is left out."""
+    limit = conf.REPLAY_LIMIT
+    changed_since = since - timedelta(seconds=conf.COMMIT_WINDOW) if since else None
+    above = _above(inbox, cursor, changed_since).order_by("pk")
+    missed = list(above.select_related("actor")[: limit + 1])
+    late: list[Any] = []
+    states: list[dict[str, Any]] = []
+    if changed_since is not None:
+        changed = inbox.filter(changed_at__gte=changed_since).order_by("pk")
+        late = list(changed.select_related("actor")[: limit + 1])
+        states = list(_find_missed_states(user, changed_since))
+    if len(missed) > limit or len(late) > limit or sum(map(_size, states)) > MAX_CHANGES:
+        found.reset = True
+        return
+    replayed = {row.pk for row in missed}
+    with translation.override(language):
+        found.items = [protocol.item_of(row) for row in missed]
+        items = [protocol.item_of(row) for row in late if row.pk not in replayed]
+    found.frames = [*protocol.notifications(items, replay=False), *states]
+    found.ids = {*replayed, *(item["id"] for item in items)}
+
+
+def _size(frame: dict[str, Any]) -> int:
+    return len(frame.get("ids", ()))
 
 
 def count_unread(users: Readers) -> dict[str, int]:
@@ -179,6 +198,14 @@ def find_followers(topic: str, readers: Readers) -> set[str]:
     }
 
 
+def _inside(rows: Any, spans: list[tuple[int, int | None]]) -> Any:
+    ranges = models.Q()
+    for first, last in spans:
+        ranges |= models.Q(pk__gte=first) if last is None else models.Q(pk__range=(first, last))
+    # Where it begins is said apart: for many ranges, SQLite reads the whole table otherwise.
+    return rows.filter(ranges, pk__gte=spans[0][0])
+
+
 def _is_known(cursor: Cursor, log: LogState, rows: Any) -> bool:
     """Say whether a cursor is of this log, of a part that is still there."""
     # A cursor ahead of the log comes from before it was restored from a backup.
@@ -195,20 +222,14 @@ def _above(inbox: Any, cursor: Cursor | None, since: datetime | None) -> Any:
     return inbox.filter(created_at__gte=since) if since is not None else inbox.none()
 
 
-def _find_late(inbox: Any, since: datetime | None, replayed: set[int]) -> list[dict[str, Any]]:
-    if since is None:
-        return []
-    late = inbox.filter(changed_at__gte=since).order_by("pk").select_related("actor")
-    return [protocol.item_of(row) for row in late if row.pk not in replayed]
-
-
 def _find_missed_states(user: Any, since: datetime) -> Iterator[dict[str, Any]]:
-    yield from protocol.states([*_find_marks([user.pk], since), *_find_receipts([user.pk], since)])
+    receipts = _find_receipts([user.pk], since)[: MAX_CHANGES + 1]
+    yield from protocol.states([*_find_marks([user.pk], since), *receipts])
     retracted = (
         Notification.objects.using(alias())
         .addressed_to(user)
         .filter(changed_at__gte=since, retracted_at__isnull=False)
-        .values_list("pk", flat=True)
+        .values_list("pk", flat=True)[: MAX_CHANGES + 1]
     )
     if ids := list(retracted):
         yield {"type": "retracted", "ids": ids}
@@ -222,7 +243,7 @@ def _find_marks(users: list[Any], since: datetime) -> Iterable[State]:
     )
 
 
-def _find_receipts(users: list[Any], since: datetime) -> Iterable[State]:
+def _find_receipts(users: list[Any], since: datetime) -> models.QuerySet[Receipt, State]:
     return (
         Receipt.objects.using(alias())
         .filter(changed_at__gte=since, recipient_id__in=users)

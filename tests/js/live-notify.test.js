@@ -600,6 +600,23 @@ describe("requests", () => {
     assert.equal(client.unread, 4);
   });
 
+  test("what was changed by HTTP is told by the socket where there is one again", async () => {
+    const client = await live();
+    const heard = [];
+    client.addEventListener("state", ({ detail }) => heard.push(detail.action));
+    let answer;
+    browser.answer = () => new Promise((resolve) => { answer = resolve; });
+    FakeSocket.last.end();
+    const archived = client.archive(3);
+    await settle();
+    await tick(5_000);
+    FakeSocket.last.ready();
+    FakeSocket.last.receive({ type: "state", action: "unarchive", ids: [3] });
+    answer({ unread: 4 });
+    await archived;
+    assert.deepEqual(heard, ["unarchive"], "the answer is older than what the socket said");
+  });
+
   test("everything that the page knows of is marked, and nothing after it", async () => {
     const client = await live();
     FakeSocket.last.receive(frame([3, 8, 5]));

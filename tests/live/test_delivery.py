@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -403,6 +404,56 @@ async def test_what_was_read_while_away_is_told_on_return(alice: Any) -> None:
     async with Client(http) as client:
         await client.hello(cursor=ready["cursor"], since=ready["time"])
         await client.receive("state", action="read", ids=[said.pk])
+
+
+@story
+async def test_everything_that_was_read_is_told_without_a_hint_too(
+    alice: Any, no_hints: Any, settings: Any
+) -> None:
+    settings.LIVE_NOTIFY_COMMIT_WINDOW = 0.3
+    old = await apush(alice, "older than the window")
+    await asyncio.sleep(0.3)
+    new = await apush(alice, "younger")
+    assert old is not None and new is not None
+    async with Client(alice.http) as client:
+        await client.hello()
+        await sync_to_async(Notification.objects.mark_all)(alice, "read", up_to=new.pk)
+        await client.receive("state", action="read", up_to=old.pk)
+        await client.receive("state", action="read", ids=[new.pk])
+
+
+@story
+async def test_what_was_archived_is_not_replayed_as_if_it_was_not(alice: Any) -> None:
+    async with Client(alice.http) as client:
+        ready = await client.hello()
+    await apush(alice, "put away elsewhere")
+    await sync_to_async(Notification.objects.for_user(alice).archive)()
+    async with Client(alice.http) as client:
+        await client.hello(cursor=ready["cursor"])
+        await client.receive_titles("put away elsewhere")
+        assert client.items[0]["archived"] is True
+
+
+@story
+async def test_a_change_in_a_transaction_beyond_the_window_is_told(
+    alice: Any, no_hints: Any, settings: Any
+) -> None:
+    settings.LIVE_NOTIFY_COMMIT_WINDOW = 0.3
+    one, two = await apush(alice, "one"), await apush(alice, "two")
+    assert one is not None and two is not None
+
+    def change() -> None:
+        with transaction.atomic():
+            Notification.objects.for_user(alice).filter(pk=one.pk).mark_read()
+            Notification.objects.filter(pk=two.pk).retract()
+            # The hub sweeps all the while, and sees nothing of it.
+            time.sleep(1)
+
+    async with Client(alice.http) as client:
+        await client.hello()
+        await sync_to_async(change)()
+        await client.receive("state", action="read", ids=[one.pk])
+        await client.receive("retracted", ids=[two.pk])
 
 
 @story

@@ -40,16 +40,18 @@ export function parseCursor(cursor) {
 }
 
 /**
- * What this page has handled, and what the browser has: a cursor, and a ring of ids above or below
- * it. A page starts with what earlier pages of the browser left, then has a position of its own.
+ * What this page has handled, and what the browser has: a cursor, a ring of ids above or below it,
+ * and the server's time up to which changes are known. A page starts with what earlier pages of the
+ * browser left, then has a position of its own.
  */
 export class Memory {
   constructor(key, storage) {
     this.key = key;
     this.storage = storage;
-    const { cursor, ring } = this.#load();
+    const { cursor, ring, time } = this.#load();
     this.cursor = cursor;
     this.ring = new Set(ring);
+    this.time = time;
   }
 
   /** Whether an item is new to this page. Only a replay is judged by the cursor as well. */
@@ -85,7 +87,8 @@ export class Memory {
     const ring = [...new Set([...(same ? stored.ring : []), ...this.ring])].slice(-RING_SIZE);
     try {
       const cursor = ahead ? stored.cursor : this.cursor;
-      this.storage?.setItem(this.key, JSON.stringify({ cursor, ring }));
+      const time = same && stored.time > this.time ? stored.time : this.time;
+      this.storage?.setItem(this.key, JSON.stringify({ cursor, ring, time }));
     } catch {
       // Full or forbidden: this page goes on with what it knows.
     }
@@ -93,11 +96,12 @@ export class Memory {
 
   #load() {
     try {
-      const { cursor, ring } = JSON.parse(this.storage?.getItem(this.key) ?? "{}") ?? {};
+      const { cursor, ring, time } = JSON.parse(this.storage?.getItem(this.key) ?? "{}") ?? {};
       const ids = Array.isArray(ring) ? ring.filter(Number.isInteger) : [];
-      return { cursor: parseCursor(cursor) ? cursor : null, ring: ids };
+      if (parseCursor(cursor)) return { cursor, ring: ids, time: typeof time === "string" ? time : "" };
+      return { cursor: null, ring: ids, time: "" };
     } catch {
-      return { cursor: null, ring: [] };
+      return { cursor: null, ring: [], time: "" };
     }
   }
 }
@@ -134,7 +138,6 @@ export class LiveNotify extends EventTarget {
   #socketsBlockedUntil;
   #refused = 0; // handshakes in a row that failed while HTTP was answered
   #polling = false;
-  #since;
   #refs = 0;
   #pending = new Map();
   #topics = new Set();
@@ -149,8 +152,9 @@ export class LiveNotify extends EventTarget {
   constructor({ endpoint = "/live-notify/", user = null, since = null, csrfToken, token } = {}) {
     super();
     this.#options = { endpoint: new URL(endpoint, globalThis.location?.href), user, csrfToken, token };
-    this.#since = since;
     this.#memory = new Memory(`live-notify:${endpoint}:${user ?? ""}`, storage("localStorage"));
+    // A first visit: what was said since the page was rendered.
+    this.#memory.time ||= since ?? "";
     this.#socketsBlockedUntil = Number(recall("live-notify:poll-until")) || 0;
   }
 
@@ -285,7 +289,7 @@ export class LiveNotify extends EventTarget {
     this.#transmit({
       type: "hello",
       cursor: this.#memory.cursor,
-      since: this.#since,
+      since: this.#memory.time || null,
       ...(user !== null && { user }),
       ...(token && { token }),
       ...(this.#topics.size && { join: [...this.#topics] }),
@@ -380,7 +384,7 @@ export class LiveNotify extends EventTarget {
   }
 
   #handle(frame) {
-    if (frame.time) this.#since = frame.time;
+    if (frame.time) this.#memory.time = frame.time;
     switch (frame.type) {
       case "ready": return this.#becomeReady(frame);
       case "notifications": return this.#take(frame.items ?? [], frame);
@@ -457,7 +461,7 @@ export class LiveNotify extends EventTarget {
   }
 
   #advance(cursor) {
-    if (!cursor || cursor === this.#memory.cursor) return;
+    if (!cursor) return;
     this.#memory.advance(cursor);
     this.#memory.save();
   }
@@ -562,7 +566,7 @@ export class LiveNotify extends EventTarget {
     const generation = this.#generation;
     let answer;
     try {
-      answer = await this.#fetch("poll/", { cursor: this.cursor, since: this.#since });
+      answer = await this.#fetch("poll/", { cursor: this.cursor, since: this.#memory.time || null });
       if (!Array.isArray(answer.items)) throw new LiveNotifyError("invalid", "Not a poll's answer.");
     } catch (error) {
       if (generation !== this.#generation) return;
@@ -586,7 +590,7 @@ export class LiveNotify extends EventTarget {
     this.#transport = "poll";
     this.#take(answer.items, { replay: true });
     for (const frame of answer.states ?? []) this.#handle(frame);
-    this.#since = answer.time ?? this.#since;
+    if (answer.time) this.#memory.time = answer.time;
     this.#welcome(answer);
     this.#timer = setTimeout(() => this.#poll(), next * (isHidden() ? HIDDEN_POLL_FACTOR : 1));
   }

@@ -74,6 +74,9 @@ class Process(ABC):
 
     name = "server"
 
+    # Seconds in which it ends when it is told to.
+    patience = 15.0
+
     def __init__(self) -> None:
         self.port = find_free_port()
         self.directory = Path(tempfile.mkdtemp(prefix=f"live-notify-{self.name}-"))
@@ -117,7 +120,7 @@ class Process(ABC):
         if process.poll() is None:
             os.killpg(process.pid, how)
             try:
-                process.wait(15)
+                process.wait(self.patience)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait(5)
@@ -170,6 +173,9 @@ class Postgres(Process):
     """A PostgreSQL of its own; it refuses to run as root, so root lends it another user."""
 
     name = "postgres"
+
+    # It writes everything down first, beside whatever else the machine is doing.
+    patience = 90.0
 
     def __init__(self) -> None:
         super().__init__()

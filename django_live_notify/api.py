@@ -62,7 +62,7 @@ def push(
     title, title_translated = content.check_message(title, "title", values, content.TITLE_LENGTH)
     if not title.strip():
         raise ValueError("title must not be empty: it is what the reader sees.")
-    body, body_translated = content.check_message(body, "body", values)
+    body, body_translated = content.check_message(body, "body", values, content.BODY_LENGTH)
     target_type, target_id = _check_target(target)
     notification = Notification(
         kind=content.check_name(kind, "kind", may_be_empty=True),

@@ -12,6 +12,7 @@ import inspect
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from channels.consumer import AsyncConsumer, get_handler_name
@@ -26,6 +27,7 @@ from .live import protocol, sessions
 from .live.hub import Hub, get_hub
 from .live.listener import Listener
 from .live.protocol import CommandError, Cursor, Verdict
+from .live.waiting import within
 
 logger = logging.getLogger("django_live_notify")
 
@@ -34,6 +36,9 @@ HELLO_TIMEOUT = 10.0
 
 # Frames that are no commands, after which a client is not worth an answer.
 MAX_BROKEN_FRAMES = 20
+
+# Seconds for the changes of state that came together with the close.
+FINISH_TIMEOUT = 10.0
 
 Frame = dict[str, Any]
 
@@ -49,6 +54,7 @@ class LiveNotifyConsumer(AsyncConsumer):
         self.opening: asyncio.Task[None] | None = None
         self.commands: deque[Frame] = deque()
         self.worker: asyncio.Task[None] | None = None
+        self.changing: asyncio.Task[None] | None = None
         self.hello_timer: asyncio.TimerHandle | None = None
         self.broken = 0
         try:
@@ -96,6 +102,10 @@ class LiveNotifyConsumer(AsyncConsumer):
             if task is not None:
                 task.cancel()
         if self.listener is not None:
+            # "Mark as read, then navigate" comes together with the close.
+            left = [frame for frame in self.commands if frame["type"] in inbox.ACTIONS]
+            if left or self.changing is not None:
+                self.hub.finish(_finish(self.hub, self.listener.user, self.changing, left))
             self.hub.dismiss(self.listener)
             self.listener.abandon()
 
@@ -177,7 +187,12 @@ class LiveNotifyConsumer(AsyncConsumer):
                 await self._refuse(Verdict.LOGGED_OUT)
                 return
             listener = Listener(
-                user, session, language, transmit=self._transmit, hang_up=self._hang_up
+                user,
+                session,
+                language,
+                transmit=self._transmit,
+                hang_up=self._hang_up,
+                may_join=self._may_join,
             )
             listener.topics = await self._joinable(user, hello.get("join"))
             self.listener = listener
@@ -185,6 +200,7 @@ class LiveNotifyConsumer(AsyncConsumer):
                 listener,
                 cursor=Cursor.parse(hello.get("cursor")),
                 since=protocol.parse_time(hello.get("since")),
+                seen=protocol.parse_id(hello.get("seen")),
             )
         except Exception as error:
             logger.warning("A connection could not be opened (%s).", type(error).__name__)
@@ -213,22 +229,22 @@ class LiveNotifyConsumer(AsyncConsumer):
     async def _joinable(self, user: Any, names: Any) -> set[str]:
         if not isinstance(names, list):
             return set()
-        topics = set()
-        for name in names[: conf.LIMITS["topics"]]:
-            try:
-                topics.add(await self._check_topic(user, name))
-            except CommandError:
-                # It was allowed once, when the client asked by a command.
-                continue
-        return topics
+        asked = names[: conf.LIMITS["topics"]]
+        return {name for name in asked if await self._may_join(user, name)}
 
     # Commands
 
     async def _change_state(self, frame: Frame) -> None:
         assert self.listener is not None
         change = inbox.parse_change(frame["type"], frame)
-        user = self.listener.user
-        await self.hub.run(lambda: inbox.change(user, change))
+        job = partial(inbox.change, self.listener.user, change)
+        self.changing = asyncio.ensure_future(self.hub.run(job))
+        try:
+            # Not to be cancelled with the connection.
+            await asyncio.shield(self.changing)
+        finally:
+            if self.changing.done():
+                self.changing = None
 
     async def _join(self, frame: Frame) -> None:
         assert self.listener is not None
@@ -257,6 +273,18 @@ class LiveNotifyConsumer(AsyncConsumer):
             raise CommandError("invalid", " ".join(error.messages)) from None
         protocol.encode({"data": answer})
         return answer
+
+    async def _may_join(self, user: Any, name: Any) -> bool:
+        """Say whether a user may have a topic that was allowed before, by whatever happened since."""
+        try:
+            await self._check_topic(user, name)
+        except CommandError:
+            return False
+        except Exception as error:
+            # The client names its topics again and again: one alone must not keep it out.
+            logger.error("LIVE_NOTIFY_CAN_JOIN failed; the topic is left out.", exc_info=error)
+            return False
+        return True
 
     async def _check_topic(self, user: Any, name: Any) -> str:
         try:
@@ -297,6 +325,31 @@ class LiveNotifyConsumer(AsyncConsumer):
         except Exception as error:
             # Servers raise whatever they like when a connection is gone.
             logger.debug("A connection went away while it was refused: %r", error)
+
+
+async def _finish(
+    hub: Hub, user: Any, begun: asyncio.Task[None] | None, left: list[Frame]
+) -> None:
+    """Carry out the changes of state of a connection that is gone, in their order, unanswered."""
+
+    async def carry_out() -> None:
+        if begun is not None:
+            await asyncio.wait({begun})
+            if not begun.cancelled() and begun.exception() is not None:
+                logger.error("A change of state failed.", exc_info=begun.exception())
+        for frame in left:
+            try:
+                change = inbox.parse_change(frame["type"], frame)
+                await hub.run(partial(inbox.change, user, change))
+            except CommandError:
+                continue
+            except Exception as error:
+                logger.error("A %s command failed.", frame["type"], exc_info=error)
+
+    try:
+        await within(FINISH_TIMEOUT, carry_out())
+    except TimeoutError:
+        logger.warning("Changes of state that came with a close took too long.")
 
 
 async def _call(function: Callable[..., Any], *args: Any) -> Any:

@@ -5,6 +5,7 @@ Every check raises at once, so that a mistake shows where it was made and nothin
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Mapping
@@ -19,6 +20,8 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext, override
 
 TITLE_LENGTH = 255
+# In characters: a frame has to fit into what may wait for a client.
+BODY_LENGTH = 64 * 1024
 URL_LENGTH = 2000
 NAME_LENGTH = 100
 KEY_LENGTH = 200
@@ -150,17 +153,13 @@ def check_expires(expires: Any, now: datetime) -> datetime | None:
 
 def render(text: str, *, translated: bool, params: Mapping[str, Any]) -> str:
     """Return a stored title or body in the language that is active."""
-    if not translated:
-        return _interpolate(text, params)
-    plain = text.rpartition("\x04")[2]
-    message = gettext(text) if text else ""
-    if message == text:
-        message = plain
-    try:
-        return _interpolate(message, params)
-    except (KeyError, TypeError, ValueError):
-        # A translator's slip must not take the notification from its reader.
-        return _interpolate(plain, params)
+    plain = text.rpartition("\x04")[2] if translated else text
+    message = gettext(text) if translated and text else plain
+    # A translator's slip, or a row that nobody checked, must not take it from its reader.
+    for candidate in (plain if message == text else message, plain):
+        with contextlib.suppress(KeyError, TypeError, ValueError):
+            return _interpolate(candidate, params)
+    return plain
 
 
 def _message_id(value: Promise) -> str:

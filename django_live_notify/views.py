@@ -19,7 +19,7 @@ from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.http import require_GET, require_POST
 
 from .conf import conf
-from .inbox import MAX_ID, parse_change
+from .inbox import parse_change
 from .inbox import change as change_inbox
 from .live import log, protocol
 from .live.protocol import REASONS, CommandError, Cursor, Verdict
@@ -108,7 +108,9 @@ def poll(request: HttpRequest) -> HttpResponse:
     # Nothing is remembered between two polls, so the cursor stays below what may still be in an
     # open transaction; what is above it comes again, and the client knows what it has handled.
     reached = Notification.objects.using(log.alias()).floor()
-    found = log.resume(request.user, cursor, since, get_language() or settings.LANGUAGE_CODE)
+    language = get_language() or settings.LANGUAGE_CODE
+    seen = protocol.parse_id(request.GET.get("seen"))
+    found = log.resume(request.user, cursor, since, language, seen=seen)
     return JsonResponse(
         {
             "items": found.items,
@@ -140,9 +142,10 @@ def _number(request: HttpRequest, name: str) -> int | None:
     text = request.GET.get(name)
     if text is None or text == "":
         return None
-    if not (text.isascii() and text.isdigit() and 0 < int(text) <= MAX_ID):
+    number = protocol.parse_id(text)
+    if number is None:
         raise CommandError("invalid", f"{name} must be a positive number.")
-    return int(text)
+    return number
 
 
 def _flag(request: HttpRequest, name: str) -> bool:

@@ -74,7 +74,8 @@ def test_pages_and_filters(http: Client, alice: Any) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    [{"limit": "x"}, {"limit": "0"}, {"before": "-1"}, {"before": "9" * 30}, {"limit": "²"}],
+    [{"limit": "x"}, {"limit": "0"}, {"before": "-1"}, {"before": "9" * 30}, {"limit": "²"}]
+    + [{"before": "9" * 5000}],
 )
 def test_bad_parameters_are_a_400_in_json(http: Client, query: dict[str, str]) -> None:
     response = get(http, "inbox/", **query)
@@ -166,6 +167,13 @@ def test_a_first_visit_polls_what_came_since_the_page_was_rendered(
     rendered = timezone.now().isoformat()
     push(alice, "new")
     assert titles(get(http, "poll/", since=rendered)) == ["new"]
+
+
+@pytest.mark.parametrize("since", ["0001-01-01T00:00:30Z", "1969-12-31T23:59:59Z", "x"])
+def test_a_time_that_is_none_is_a_first_visit(http: Client, alice: Any, since: str) -> None:
+    push(alice, "one")
+    answer = get(http, "poll/", since=since)
+    assert titles(answer) == [] and answer.json()["reset"] is False
 
 
 def test_a_poll_tells_what_changed(http: Client, alice: Any) -> None:

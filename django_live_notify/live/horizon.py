@@ -103,16 +103,22 @@ class Continuity:
     """Whether the log goes on, or gives its ids out a second time: it came from a backup then."""
 
     def __init__(self) -> None:
-        self._newest: tuple[int, datetime | None] = (0, None)
+        # The newest row that was seen: its id, and when it was made.
+        self.landmark: tuple[int, datetime | None] = (0, None)
 
-    def is_broken(self, newest: tuple[int, datetime | None]) -> bool:
-        """Note the newest row, its id and the time of its creation, and say whether it may be.
+    def note(self, newest: tuple[int, datetime]) -> None:
+        """Note the newest row of a sweep."""
+        if newest[0] > self.landmark[0]:
+            self.landmark = newest
+
+    def is_broken(self, there: datetime | None, newest: tuple[int, datetime] | None) -> bool:
+        """Say so by what has the landmark's id now, and by the newest row where nothing has it.
 
         Rows are deleted by hand, too: what is the newest then has a lower id, and is older.
         """
-        number, created_at = newest
-        highest, created_before = self._newest
-        if number > highest:
-            self._newest = newest
+        number, created_at = self.landmark
+        if created_at is None:
             return False
-        return created_at is not None and created_before is not None and created_at > created_before
+        if there is not None:
+            return there != created_at
+        return newest is not None and newest[0] < number and newest[1] > created_at

@@ -40,9 +40,15 @@ T = TypeVar("T")
 # Seconds without listeners after which the hub lets go of its tasks and connections.
 LINGER = 30.0
 
+# Seconds that what connections have left to do is waited for at the end.
+FINISHING = 3.0
+
 # Seconds: hints that come together are answered by one sweep, changed counts by one query.
 SETTLE = 0.02
 RECOUNT = 0.15
+
+# Readers in one job of counting: far below what its deadline allows, and others take turns.
+RECOUNT_BATCH = 100
 
 # Seconds for which a connection may last, give or take a quarter: every session is checked anew,
 # and the connections of a process spread over those that have joined it since.
@@ -54,6 +60,9 @@ SHORTEST_SPREAD = 5.0
 
 # Seconds between two looks at who is still logged in.
 CHECK_SESSIONS_EVERY = 60.0
+
+# Listeners whose topics are looked at again at the same time, since that asks the site.
+REVIEWERS = 4
 
 # Seconds between two echoes through the channel layer, and for one to come back.
 ECHO_EVERY = 10.0
@@ -107,18 +116,22 @@ class Hub:
         self._database = Database()
         self._starting = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
+        # What connections that are gone have left to do.
+        self._finishing: set[asyncio.Task[None]] = set()
         self._horizon: Horizon | None = None
         self._epoch = ""
         self._wake = asyncio.Event()
         self._continuity = Continuity()
-        # When what changed that was told already, by the sweep or by hints before it.
+        # When what changed that sweeps told. Not by hints: one may bring the second of two changes,
+        # and the first was in one that was lost.
         self._changes: dict[log.Change, datetime] = {}
-        # The same by hints while a sweep reads: its rows may be older, so the next one tells again.
+        # What hints told while a sweep reads: its rows may be older.
         self._fresh_changes: dict[log.Change, datetime] | None = None
         self._swept_at = timezone.now()
         self._with_sent: set[Listener] = set()
         self._dirty: dict[str, Any] = {}
         self._recounting = False
+        self._reviewing = False
         self._pings: deque[tuple[float, Listener]] = deque()
         self._grace: deque[tuple[float, Listener]] = deque()
         self._layer: Any = None
@@ -144,6 +157,7 @@ class Hub:
         *,
         cursor: Cursor | None,
         since: datetime | None,
+        seen: int | None = None,
     ) -> None:
         """Register a listener, bring its client up to date and let live frames follow.
 
@@ -161,7 +175,7 @@ class Hub:
         read_at = protocol.now()
         try:
             found = await self.run(
-                partial(log.resume, listener.user, cursor, since, listener.language, spans)
+                partial(log.resume, listener.user, cursor, since, listener.language, spans, seen)
             )
         except BaseException:
             self.dismiss(listener)
@@ -222,10 +236,18 @@ class Hub:
         """Answer a client's ping."""
         listener.offer(self._beat("pong"))
 
+    def finish(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let work go on whose connection is gone; it must not last longer than the hub lingers."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._finishing.add(task)
+        task.add_done_callback(self._finishing.discard)
+
     async def stop(self, verdict: Verdict = Verdict.RESTARTING) -> None:
         """Say bye to everybody and end all tasks."""
         self.close_all(verdict)
-        tasks, self._tasks = self._tasks, set()
+        if self._finishing:
+            await asyncio.wait(self._finishing, timeout=FINISHING)
+        tasks, self._tasks = self._tasks | self._finishing, set()
         await end(tasks)
         self._let_go()
         await within(ECHO_TIMEOUT, self._database.wait_closed())
@@ -326,13 +348,11 @@ class Hub:
             for listener in self._listeners.get(key, ()):
                 listener.offer(text)
             self._mark_dirty([key])
-            if at is not None:
-                # The sweep need not say it again.
-                changes = self._changes if self._fresh_changes is None else self._fresh_changes
+            if at is not None and self._fresh_changes is not None:
                 for number in frame.get("ids", ()):
-                    changes["receipt", key, number] = at
+                    self._fresh_changes["receipt", key, number] = at
                 if "up_to" in frame:
-                    changes["follow", key, 0] = at
+                    self._fresh_changes["follow", key, 0] = at
 
     def _hinted_retracted(self, hint: dict[str, Any]) -> None:
         self._wake.set()
@@ -419,12 +439,20 @@ class Hub:
         since = self._swept_at - timedelta(seconds=conf.COMMIT_WINDOW)
         horizon, known = self._horizon, dict(self._changes)
         found = await self.run(
-            partial(log.sweep, horizon.spans(), horizon.unseen, since, self._readers, known)
+            partial(
+                log.sweep,
+                horizon.spans(),
+                horizon.unseen,
+                since,
+                self._readers,
+                known,
+                self._continuity.landmark[0],
+            )
         )
         if found.epoch != self._epoch:
             await self._start_over()
             return
-        if self._continuity.is_broken(found.newest):
+        if self._continuity.is_broken(found.landmark, found.newest):
             await self.run(LogState.renew)
             await self._start_over()
             return
@@ -436,6 +464,8 @@ class Hub:
             self._offer(key, protocol.encode({"type": "retracted", "ids": ids}))
         self._offer_states(found)
         self._horizon.record(found.ids, began=began, now=time.monotonic())
+        if found.last is not None:
+            self._continuity.note(found.last)
         self._forget_settled()
         # Those that are older than `since` are not read again.
         kept = {change: at for change, at in known.items() if at >= since}
@@ -499,16 +529,19 @@ class Hub:
             self._spawn(self._recount())
 
     async def _recount(self) -> None:
+        batch: dict[str, Any] = {}
         dirty: dict[str, Any] = {}
         try:
             while self._dirty:
                 await asyncio.sleep(RECOUNT)
                 dirty, self._dirty = self._dirty, {}
-                for key, unread in (await self.run(partial(log.count_unread, dirty))).items():
-                    self._offer(key, protocol.encode({"type": "unread", "unread": unread}))
+                while dirty:
+                    batch = {key: dirty.pop(key) for key in list(dirty)[:RECOUNT_BATCH]}
+                    for key, unread in (await self.run(partial(log.count_unread, batch))).items():
+                        self._offer(key, protocol.encode({"type": "unread", "unread": unread}))
         except Exception as error:
             # The next sweep tries again.
-            self._dirty = {**dirty, **self._dirty}
+            self._dirty = {**batch, **dirty, **self._dirty}
             logger.debug("Counting failed: %r", error)
         finally:
             self._recounting = False
@@ -556,16 +589,36 @@ class Hub:
 
     async def _check_sessions(self) -> None:
         listeners = self._all()
+        held = [(listener.session, listener.user) for listener in listeners]
         try:
-            ended = await self.run(
-                partial(sessions.find_ended, [listener.session for listener in listeners])
-            )
+            users = await self.run(partial(sessions.look_again, held))
         except Exception as error:
             logger.debug("Sessions were not checked: %r", error)
             return
         for listener in listeners:
-            if listener.session in ended:
+            if listener.session not in users:
                 self.close(listener, Verdict.REFRESH)
+                continue
+            # Users remember their permissions for as long as they live.
+            listener.user = users[listener.session]
+            if listener.key in self._users:
+                self._users[listener.key] = listener.user
+        if not self._reviewing:
+            await self._review([listener for listener in listeners if listener.topics])
+
+    async def _review(self, listeners: list[Listener]) -> None:
+        """Take from listeners the topics that they may not have any more."""
+        left = iter(listeners)
+
+        async def review() -> None:
+            for listener in left:
+                await listener.review()
+
+        self._reviewing = True
+        try:
+            await asyncio.gather(*(review() for _ in range(REVIEWERS)))
+        finally:
+            self._reviewing = False
 
     # The channel layer
 

@@ -14,11 +14,15 @@ from ..conf import conf
 from . import protocol
 from .protocol import Verdict
 from .sessions import Session
+from .waiting import within
 
 logger = logging.getLogger("django_live_notify")
 
 # Seconds for which a client may leave a ping unanswered.
 GRACE = 10.0
+
+# Seconds for the site to say whether a topic may be kept.
+REVIEW_TIMEOUT = 20.0
 
 
 class Listener:
@@ -36,6 +40,7 @@ class Listener:
         *,
         transmit: Callable[[str], Awaitable[None]],
         hang_up: Callable[[int, str], Awaitable[None]],
+        may_join: Callable[[Any, str], Awaitable[bool]] | None = None,
     ) -> None:
         self.user = user
         self.key = protocol.user_key(user)
@@ -52,11 +57,14 @@ class Listener:
         self.heard_at = time.monotonic()
         self._transmit = transmit
         self._hang_up = hang_up
+        self._may_join = may_join
         self._held: list[tuple[int | None, str]] | None = None
+        self._held_bytes = 0
         self._outbox: deque[tuple[str, bool]] = deque()
         self._outbox_bytes = 0
         self._drainer: asyncio.Task[None] | None = None
         self._verdict: Verdict | None = None
+        self._grace: asyncio.TimerHandle | None = None
         limits = conf.LIMITS
         self._max_frames = limits["backlog_frames"]
         self._max_bytes = limits["backlog_bytes"]
@@ -69,7 +77,7 @@ class Listener:
 
     def hold(self) -> None:
         """Keep live frames back until `release()`: they come behind the replay."""
-        self._held = []
+        self._held, self._held_bytes = [], 0
 
     def release(self, frames: list[str], replayed: set[int]) -> None:
         """Send the replay, then what was held and is not in it."""
@@ -95,7 +103,8 @@ class Listener:
             return
         if self._held is not None:
             self._held.append((number, text))
-            if len(self._held) > self._max_frames:
+            self._held_bytes += len(text)
+            if len(self._held) > 1 and self._is_over(len(self._held), self._held_bytes):
                 self.close(Verdict.TOO_SLOW)
             return
         frames, size = self._total
@@ -154,13 +163,28 @@ class Listener:
             self._clear()
         self._outbox.append((protocol.encode(protocol.bye(verdict, after)), False))
         self._start_draining()
+        self._grace = asyncio.get_running_loop().call_later(GRACE, self._give_up)
 
     def abandon(self) -> None:
         """Stop sending: the connection is gone."""
         self.closing = True
         self._clear()
+        self._end_grace()
         if self._drainer is not None:
             self._drainer.cancel()
+
+    async def review(self) -> None:
+        """Ask again for each topic, and leave those that are refused now."""
+        for name in list(self.topics):
+            try:
+                may_keep = self._may_join is not None and await within(
+                    REVIEW_TIMEOUT, self._may_join(self.user, name)
+                )
+            except TimeoutError:
+                logger.error("LIVE_NOTIFY_CAN_JOIN took too long; the topic is left.")
+                may_keep = False
+            if not may_keep:
+                self.topics.discard(name)
 
     # How it is sent
 
@@ -173,7 +197,8 @@ class Listener:
     def _drop_emits(self) -> None:
         self._outbox = deque(entry for entry in self._outbox if not entry[1])
         self._outbox_bytes = sum(len(text) for text, _ in self._outbox)
-        if self._is_over(len(self._outbox), self._outbox_bytes):
+        # One frame alone waits for nobody but the connection.
+        if len(self._outbox) > 1 and self._is_over(len(self._outbox), self._outbox_bytes):
             self.close(Verdict.TOO_SLOW)
 
     def _clear(self) -> None:
@@ -191,6 +216,7 @@ class Listener:
                 text, _ = self._outbox.popleft()
                 self._outbox_bytes -= len(text)
                 await self._transmit(text)
+            self._end_grace()
             if self._verdict is not None:
                 await self._hang_up(int(self._verdict), protocol.REASONS[self._verdict])
         except Exception as error:
@@ -198,5 +224,20 @@ class Listener:
             logger.debug("A connection went away while sending: %r", error)
             self.closing = True
             self._clear()
+            self._end_grace()
         finally:
-            self._drainer = None
+            if self._drainer is asyncio.current_task():
+                self._drainer = None
+
+    def _give_up(self) -> None:
+        """Hang up on a peer that takes nothing any more, not even the bye."""
+        self._clear()
+        if self._drainer is not None:
+            self._drainer.cancel()
+        # With nothing left to send it only hangs up.
+        self._drainer = asyncio.ensure_future(self._drain())
+
+    def _end_grace(self) -> None:
+        if self._grace is not None:
+            self._grace.cancel()
+            self._grace = None

@@ -25,6 +25,11 @@ from .protocol import Cursor, Touched
 # Ids in the state frames of one resume; a client that missed more loads its inbox anew.
 MAX_CHANGES = 3_000
 
+# A replay of what the client mostly knows may be this many times the limit, and at most what a
+# client remembers of a reset: it would tell the rest as new.
+KNOWN_FACTOR = 5
+MAX_KNOWN = 900
+
 # Users by their key on the wire.
 Readers = Mapping[str, Any]
 
@@ -48,10 +53,12 @@ class Sweep:
     """What one look at the log found."""
 
     epoch: str
-    # The newest row there is: its id, and when it was made.
-    newest: tuple[int, datetime | None] = (0, None)
-    # The new ids.
+    # When the row of the landmark's id was made; where there is none, the newest row.
+    landmark: datetime | None = None
+    newest: tuple[int, datetime] | None = None
+    # The new ids, and the last of them with the time of its creation.
     ids: list[int] = field(default_factory=list)
+    last: tuple[int, datetime] | None = None
     said: list[Said] = field(default_factory=list)
     late: list[Said] = field(default_factory=list)
     retracted: dict[str, list[int]] = field(default_factory=dict)
@@ -94,6 +101,7 @@ def sweep(
     since: datetime,
     get_readers: Callable[[], Readers],
     known: Mapping[Change, datetime],
+    landmark: int = 0,
 ) -> Sweep:
     """Read what is new in the spans of ids, and what changed since a time.
 
@@ -102,8 +110,12 @@ def sweep(
     """
     found = Sweep(LogState.current().epoch)
     notifications = Notification.objects.using(alias())
-    newest = notifications.order_by("-pk").values_list("pk", "created_at").first()
-    found.newest = newest or found.newest
+    times = notifications.values_list("pk", "created_at")
+    at_landmark = times.filter(pk=landmark).first() if landmark else None
+    if at_landmark is not None:
+        found.landmark = at_landmark[1]
+    else:
+        found.newest = times.order_by("-pk").first()
     found.ids = unseen(_inside(notifications, spans).order_by().values_list("pk", flat=True))
     rows = [
         row
@@ -112,6 +124,8 @@ def sweep(
         .order_by("pk")
         .values_list("pk", "topic", "created_at")
     ]
+    if rows:
+        found.last = (rows[-1][0], rows[-1][2])
     # Asked for only now: whoever comes later reads what these rows were read from.
     readers = get_readers()
     found.said = _load(_address(rows, readers))
@@ -126,10 +140,12 @@ def resume(
     since: datetime | None,
     language: str,
     spans: list[tuple[int, int | None]] | None = None,
+    seen: int | None = None,
 ) -> Resume:
     """Read what a client has missed: rows above its cursor, changes since it was last heard.
 
-    `spans` are those of the hub to which the client's listener belongs, if there is one.
+    `spans` are those of the hub to which the client's listener belongs, if there is one. `seen` is
+    the highest id that the client has handled, which may be above its cursor.
     """
     log = LogState.current()
     rows = Notification.objects.using(alias())
@@ -138,7 +154,7 @@ def resume(
     there = list(_inside(rows, spans).values_list("pk", flat=True)) if spans else []
     found = Resume(log.epoch, cursor is not None and not _is_known(cursor, log, rows))
     if not found.reset:
-        _replay(found, user, inbox, cursor, since, language)
+        _replay(found, user, inbox, cursor, since, language, seen)
     if found.reset or cursor is None:
         # A client that starts afresh loads a page of what is there: the sweep, which may be behind,
         # must not bring it again as news.
@@ -154,25 +170,42 @@ def _replay(
     cursor: Cursor | None,
     since: datetime | None,
     language: str,
+    seen: int | None,
 ) -> None:
-    """Read what was missed; where it is too much, all of it is left out."""
-    limit = conf.REPLAY_LIMIT
+    """Read what was missed; where it is too much, all of it is left out.
+
+    What is not above `seen` does not count as missed. It is sent all the same, since something may
+    have been committed late; what it knows, the client drops.
+    """
+    limit = most = conf.REPLAY_LIMIT
+    known = 0
+    if cursor is not None and seen is not None and seen > cursor.id:
+        known, most = seen, max(limit, min(KNOWN_FACTOR * limit, MAX_KNOWN))
     changed_since = since - timedelta(seconds=conf.COMMIT_WINDOW) if since else None
     above = _above(inbox, cursor, changed_since).order_by("pk")
-    missed = list(above.select_related("actor")[: limit + 1])
+    missed = list(above.select_related("actor")[: most + 1])
     late: list[Any] = []
     states: list[dict[str, Any]] = []
     if changed_since is not None:
         changed = inbox.filter(changed_at__gte=changed_since).order_by("pk")
         late = list(changed.select_related("actor")[: limit + 1])
         states = list(_find_missed_states(user, changed_since))
-    if len(missed) > limit or len(late) > limit or sum(map(_size, states)) > MAX_CHANGES:
+    new = sum(row.pk > known for row in missed)
+    if max(new, len(late)) > limit or len(missed) > most or sum(map(_size, states)) > MAX_CHANGES:
         found.reset = True
         return
     replayed = {row.pk for row in missed}
     with translation.override(language):
-        found.items = [protocol.item_of(row) for row in missed]
+        replay = [protocol.item_of(row) for row in missed]
         items = [protocol.item_of(row) for row in late if row.pk not in replayed]
+    # All of it has to fit into what may wait for a client, beside what comes meanwhile.
+    if (
+        sum(len(protocol.encode(item)) for item in (*replay, *items))
+        > conf.LIMITS["backlog_bytes"] / 2
+    ):
+        found.reset = True
+        return
+    found.items = replay
     found.frames = [*protocol.notifications(items, replay=False), *states]
     found.ids = {*replayed, *(item["id"] for item in items)}
 
@@ -235,28 +268,35 @@ def _find_missed_states(user: Any, since: datetime) -> Iterator[dict[str, Any]]:
         yield {"type": "retracted", "ids": ids}
 
 
-def _find_marks(users: list[Any], since: datetime) -> Iterable[State]:
-    return (
-        Follow.objects.using(alias())
-        .filter(topic=EVERYONE.name, changed_at__gte=since, user_id__in=users)
-        .values("user_id", "changed_at", "read_to", "seen_to")
+def _find_marks(users: list[Any], since: datetime) -> Iterator[State]:
+    """Find watermarks that moved, each with what is not read below it all the same."""
+    marks = Follow.objects.using(alias()).filter(
+        topic=EVERYONE.name, changed_at__gte=since, user_id__in=users
     )
+    for mark in marks.values("user_id", "changed_at", "read_to", "seen_to"):
+        yield mark
+        unread = _states(Receipt.objects.using(alias())).filter(
+            recipient_id=mark["user_id"],
+            notification_id__lte=mark["read_to"],
+            read_at=None,
+            archived_at=None,
+            excluded_at=None,
+        )
+        for state in unread.order_by("-notification_id")[:MAX_CHANGES]:
+            yield {**state, "changed_at": mark["changed_at"]}
 
 
 def _find_receipts(users: list[Any], since: datetime) -> models.QuerySet[Receipt, State]:
-    return (
-        Receipt.objects.using(alias())
-        .filter(changed_at__gte=since, recipient_id__in=users)
-        .order_by("changed_at")
-        .values(
-            "changed_at",
-            "read_at",
-            "seen_at",
-            "archived_at",
-            "notification_id",
-            user_id=models.F("recipient_id"),
-        )
+    changed = Receipt.objects.using(alias()).filter(changed_at__gte=since, recipient_id__in=users)
+    return _states(changed).order_by("changed_at")
+
+
+def _states(receipts: Any) -> models.QuerySet[Receipt, State]:
+    fields = ("changed_at", "read_at", "seen_at", "archived_at", "notification_id")
+    states: models.QuerySet[Receipt, State] = receipts.values(
+        *fields, user_id=models.F("recipient_id")
     )
+    return states
 
 
 def _find_changed_notifications(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
@@ -22,11 +23,16 @@ from ..content import render
 if TYPE_CHECKING:
     from ..models import Notification
 
+logger = logging.getLogger("django_live_notify")
+
 SUBPROTOCOL = "live-notify.v1"
 VERSION = 1
 
 # Items of one frame of a replay; a frame of more would hold up a ping behind it.
 ITEMS_PER_FRAME = 50
+
+# Times before are nobody's, and the first ones leave no room for a window before them.
+EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 
 
 class Verdict(IntEnum):
@@ -129,6 +135,15 @@ def parse(text: str | None, data: bytes | None, limit: int) -> dict[str, Any]:
     return frame
 
 
+def parse_id(value: Any) -> int | None:
+    """Return an id, as a number or in digits, or None for anything that is none."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if 0 < value < 2**63 else None
+
+
 def parse_time(text: Any) -> datetime.datetime | None:
     """Return a time in ISO 8601 with its offset, or None for anything that is none."""
     if not isinstance(text, str) or len(text) > 64:
@@ -139,6 +154,8 @@ def parse_time(text: Any) -> datetime.datetime | None:
             return None
         # As the database has times: naive on a site without time zones.
         utc = value.astimezone(datetime.timezone.utc)
+        if utc < EPOCH:
+            return None
         return utc if settings.USE_TZ else timezone.make_naive(utc)
     except (ValueError, OverflowError):
         return None
@@ -273,7 +290,12 @@ def _pack_actor(actor: Any) -> dict[str, Any] | None:
     if actor is None or actor.pk is None:
         return None
     full_name = getattr(actor, "get_full_name", None)
-    name = (full_name() if callable(full_name) else "") or actor.get_username()
+    try:
+        name = (full_name() if callable(full_name) else "") or actor.get_username()
+    except Exception:
+        # The site's own code, which must not keep a sweep from everybody else.
+        logger.exception("An actor has no name.")
+        name = ""
     return {"id": actor.pk if isinstance(actor.pk, int) else str(actor.pk), "name": str(name)}
 
 

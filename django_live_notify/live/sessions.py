@@ -95,20 +95,25 @@ def session_of(user: Any) -> Session:
     return Session("", user.pk, user.get_session_auth_hash() if _has_hash(user) else "")
 
 
-def find_ended(sessions: Iterable[Session]) -> set[Session]:
-    """Return those whose session, user or password is no longer what it was."""
-    checked = set(sessions)
-    users: dict[Any, Any] = {}
-    manager = get_user_model()._base_manager
-    for batch in _batches({session.user_pk for session in checked}):
-        users.update(manager.in_bulk(batch))
-    alive = _find_alive({session.key for session in checked if session.key})
-    return {
-        session
-        for session in checked
-        if (session.key and session.key not in alive)
-        or not _is_valid(users.get(session.user_pk), session.auth_hash)
-    }
+def look_again(held: Iterable[tuple[Session, Any]]) -> dict[Session, Any]:
+    """Return the users anew of those sessions whose user and password are still what they were.
+
+    Each comes as the model that it was, which may be a proxy of the site's.
+    """
+    models = {session: user.__class__ for session, user in held}
+    users: dict[tuple[Any, Any], Any] = {}
+    for model in set(models.values()):
+        wanted = {session.user_pk for session in models if models[session] is model}
+        for batch in _batches(wanted):
+            found = model._base_manager.in_bulk(batch)
+            users.update({(model, pk): user for pk, user in found.items()})
+    alive = _find_alive({session.key for session in models if session.key})
+    valid = {}
+    for session, model in models.items():
+        user = users.get((model, session.user_pk))
+        if (not session.key or session.key in alive) and _is_valid(user, session.auth_hash):
+            valid[session] = user
+    return valid
 
 
 def _load_user(store: Any) -> Any:

@@ -43,11 +43,11 @@ class Ledger {
   handled = {};
   listed = {};
   resets = 0;
-  unread = 0;
 
   listen(client) {
     // A page shows the state of what it told itself; what was there before, it loads when asked.
     [this.shown, this.read, this.archived] = [new Set(), new Set(), new Set()];
+    this.unread = 0;
     const on = (name, handle) => client.addEventListener(name, ({ detail }) => handle(detail));
     on("notification", (item) => {
       this.handled[item.id] = (this.handled[item.id] ?? 0) + 1;

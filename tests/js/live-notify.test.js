@@ -200,6 +200,25 @@ describe("notifications", () => {
     assert.deepEqual(titles(), ["n12", "n11", "n8"], "9 was settled before, 8 is a late commit");
   });
 
+  test("the highest id that was handled is said beside the cursor, by socket and by poll", async () => {
+    const { client } = make();
+    browser.answer = () => POLL;
+    client.start();
+    FakeSocket.last.open();
+    assert.equal("seen" in FakeSocket.last.sent[0], false);
+    FakeSocket.last.receive({ type: "ready", heartbeat: 25, cursor: "1.e.10" });
+    FakeSocket.last.receive(frame([12, 14]));
+    FakeSocket.last.receive(frame([13]));
+    FakeSocket.last.end();
+    await tick(5_000);
+    FakeSocket.last.open();
+    assert.deepEqual([FakeSocket.last.sent[0].cursor, FakeSocket.last.sent[0].seen], ["1.e.10", 14]);
+    FakeSocket.last.end();
+    await settle();
+    const query = browser.requests[0].url.searchParams;
+    assert.deepEqual([query.get("cursor"), query.get("seen")], ["1.e.10", "14"]);
+  });
+
   test("the next page goes on where the last one was", () => {
     const first = make();
     first.client.start();
@@ -248,6 +267,151 @@ describe("notifications", () => {
     assert.equal(of("reset").length, 1);
     FakeSocket.last.receive(frame([40, 45, 49, 50], { replay: true, cursor: "1.e.50" }));
     assert.deepEqual(titles(), ["n45"]);
+  });
+});
+
+describe("a reset", () => {
+  const KEY = "live-notify:/live-notify/:7";
+  const PAGE = { items: [item(50), item(49)], next: null, unread: 9, cursor: "1.e.44" };
+  const RESET = { reset: true, cursor: "1.e.44", unread: 9, time: "2026-01-02T00:00:00Z" };
+  const stored = () => JSON.parse(localStorage.getItem(KEY));
+
+  /** A page that was at 1, is told to start afresh, and whose requests are answered by hand. */
+  function begin(keys = {}) {
+    localStorage.setItem(KEY, JSON.stringify({ cursor: "1.e.1", ring: [2], time: "2026-01-01T00:00:00Z" }));
+    const made = make();
+    const answers = [];
+    browser.answer = () => new Promise((resolve, reject) => answers.push({ resolve, reject }));
+    made.client.start();
+    FakeSocket.last.ready({ ...RESET, ...keys });
+    return { ...made, answers };
+  }
+
+  test("whose page fails to load is tried again with growing pauses, and the cursor waits for it", async () => {
+    const { client, of, answers } = begin();
+    const pauses = [];
+    for (let round = 1; round <= 3; round++) {
+      answers.at(-1).reject(new TypeError("Failed to fetch"));
+      await settle();
+      assert.deepEqual([client.cursor, of("error").length, of("reset").length], ["1.e.1", round, 0]);
+      const began = Date.now();
+      while (answers.length === round) await tick(100);
+      pauses.push(Math.round((Date.now() - began) / 1000));
+    }
+    assert.deepEqual(pauses, [1, 2, 4]);
+    assert.deepEqual([client.status, FakeSocket.all.length], ["live", 1]);
+    answers.at(-1).resolve(PAGE);
+    await settle();
+    assert.deepEqual([client.cursor, stored().cursor, of("reset").length], ["1.e.44", "1.e.44", 1]);
+    await tick(60_000);
+    assert.equal(answers.length, 4, "once is enough");
+  });
+
+  test("that a break interrupts is made up for after it, from the old cursor and time", async () => {
+    for (const answer of [({ resolve }) => resolve(PAGE), ({ reject }) => reject(new TypeError("Failed to fetch"))]) {
+      const { client, of, titles, answers } = begin();
+      const count = FakeSocket.all.length;
+      FakeSocket.last.receive({ type: "ping", cursor: "1.e.45", time: "2026-01-02T00:00:25Z" });
+      FakeSocket.last.receive(frame([46], { cursor: "1.e.46", time: "2026-01-02T00:00:26Z" }));
+      FakeSocket.last.receive({ type: "pong", cursor: "1.e.46" });
+      assert.deepEqual(FakeSocket.last.sentOf("pong"), [{ type: "pong", cursor: "1.e.1" }]);
+      assert.deepEqual([client.cursor, stored().cursor, stored().time], ["1.e.1", "1.e.1", "2026-01-01T00:00:00Z"]);
+      FakeSocket.last.end();
+      answer(answers[0]);
+      await settle();
+      assert.equal(of("reset").length, 0);
+      while (FakeSocket.all.length === count) await tick(100);
+      FakeSocket.last.open();
+      const [{ cursor, since }] = FakeSocket.last.sent;
+      assert.deepEqual([cursor, since], ["1.e.1", "2026-01-01T00:00:00Z"]);
+      FakeSocket.last.receive({ type: "ready", heartbeat: 25, ...RESET, cursor: "1.e.47" });
+      await settle();
+      assert.equal(answers.length, 2, "nothing of the former connection goes on");
+      answers[1].resolve(PAGE);
+      await settle();
+      assert.deepEqual([of("reset").length, client.cursor, stored().cursor, stored().time], [1, "1.e.47", "1.e.47", RESET.time]);
+      assert.deepEqual(titles(), ["n46"]);
+      client.stop();
+    }
+  });
+
+  test("does not keep back what arrives while its page loads, nor tell it twice", async () => {
+    for (const epoch of ["e", "another"]) {
+      const { client, titles, answers } = begin({ cursor: `1.${epoch}.44` });
+      FakeSocket.last.receive(frame([2, 49, 51, 52].slice(epoch === "e" ? 1 : 0)));
+      FakeSocket.last.receive({ type: "ping", cursor: `1.${epoch}.50` });
+      const told = epoch === "e" ? ["n49", "n51", "n52"] : ["n2", "n49", "n51", "n52"];
+      assert.deepEqual(titles(), told);
+      answers[0].resolve({ ...PAGE, items: [item(51), item(50), item(49)] });
+      await settle();
+      assert.equal(client.cursor, `1.${epoch}.50`, "what came meanwhile was handled");
+      FakeSocket.last.receive(frame([49, 50, 51, 52]));
+      FakeSocket.last.receive(frame([49, 50, 51, 52, 53], { replay: true, cursor: `1.${epoch}.53` }));
+      assert.deepEqual(titles(), [...told, "n53"]);
+      client.stop();
+      const next = make();
+      next.client.start();
+      FakeSocket.last.ready({ cursor: undefined });
+      FakeSocket.last.receive(frame([50, 51, 52, 53], { replay: true }));
+      assert.deepEqual(next.titles(), []);
+      next.client.stop();
+    }
+  });
+
+  test("of a poll is one, however often it is said while its page loads", async () => {
+    sessionStorage.setItem("live-notify:poll-until", Date.now() + 300_000);
+    const { client, of, titles } = make();
+    const answers = [];
+    const polls = [];
+    browser.answer = ({ url }) => {
+      if (url.pathname.endsWith("inbox/")) return new Promise((resolve, reject) => answers.push({ resolve, reject }));
+      polls.push([url.searchParams.get("cursor"), url.searchParams.get("since")]);
+      const reset = polls.length > 1 && url.searchParams.get("cursor") === "1.e.0";
+      const number = 44 + polls.length;
+      return { ...POLL, reset, cursor: polls.length > 1 ? `1.e.${number}` : "1.e.0", time: `t${polls.length}` };
+    };
+    client.start();
+    await settle();
+    await tick(5_000);
+    answers[0].reject(new TypeError("Failed to fetch"));
+    await settle();
+    await tick(1_000);
+    assert.equal(answers.length, 2);
+    await tick(4_000);
+    assert.deepEqual(polls, [[null, null], ["1.e.0", "t1"], ["1.e.0", "t1"]]);
+    assert.equal(answers.length, 2);
+    answers[1].resolve(PAGE);
+    await settle();
+    assert.equal(client.cursor, "1.e.46", "the page may be older than what the later poll said");
+    await tick(5_000);
+    assert.deepEqual(polls.at(-1), ["1.e.46", "t2"]);
+    assert.deepEqual([of("reset").length, titles()], [1, []]);
+  });
+
+  test("knows all that a replay may repeat, and shows the first page", async () => {
+    const { client, of, titles } = make();
+    const pages = { null: [[300, 201], 201], 201: [[200, 101], 101], 101: [[100, 1], null] };
+    browser.answer = ({ url }) => {
+      const [[last, first], next] = pages[url.searchParams.get("before")];
+      return { items: Array.from({ length: last - first + 1 }, (_, index) => item(last - index)), next, unread: 9 };
+    };
+    client.start();
+    FakeSocket.last.ready({ reset: true, cursor: "1.e.150" });
+    await settle();
+    assert.equal(browser.requests.length, 2, "what is below the cursor is not repeated");
+    assert.deepEqual(of("reset").map(({ items }) => [items.length, items[0].id]), [[100, 300]]);
+    FakeSocket.last.receive(frame(Array.from({ length: 151 }, (_, index) => 151 + index), { replay: true, cursor: "1.e.301" }));
+    assert.deepEqual(titles(), ["n301"]);
+  });
+
+  test("loads no more than the ring can hold beside what comes live", async () => {
+    const { client, of } = make();
+    let next = 5_000;
+    browser.answer = () => ({ items: Array.from({ length: 100 }, () => item(next--)), next, unread: 9 });
+    client.start();
+    FakeSocket.last.ready({ reset: true, cursor: "1.e.0" });
+    for (let turn = 0; turn < 20; turn++) await settle();
+    assert.deepEqual([browser.requests.length, of("reset").length], [9, 1]);
   });
 });
 
@@ -598,6 +762,14 @@ describe("requests", () => {
     assert.deepEqual([request.url.pathname, request.method, request.body], ["/live-notify/read/", "POST", { ids: [3] }]);
     assert.equal(request.headers["X-CSRFToken"], "t");
     assert.equal(client.unread, 4);
+  });
+
+  test("a change by HTTP outlives the page, a question does not", async () => {
+    const { client } = make();
+    browser.answer = () => ({ items: [], unread: 4 });
+    await client.markRead(3);
+    await client.inbox();
+    assert.deepEqual(browser.requests.map(({ method, keepalive }) => [method, keepalive]), [["POST", true], ["GET", false]]);
   });
 
   test("what was changed by HTTP is told by the socket where there is one again", async () => {

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import logging
+import threading
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.test import Client as HttpClient
+from django.test.utils import isolate_apps
 
-from django_live_notify import EVERYONE, apush, consumers
+from django_live_notify import EVERYONE, Topic, aemit, apush, consumers
 from django_live_notify.live import hub, listener
 from django_live_notify.models import Notification
 from tests.live.client import Client, log_in, story, until
@@ -212,7 +216,7 @@ async def test_who_sends_nothing_but_junk_is_closed(alice: Any) -> None:
 
 
 @pytest.mark.parametrize("cursor", [7, "x", {}, "1.x.y", "1..5", None])
-@pytest.mark.parametrize("since", [7, "x", "2026-13-01", None])
+@pytest.mark.parametrize("since", [7, "x", "2026-13-01", "0001-01-01T00:00:30Z", None])
 @story
 async def test_a_broken_hello_is_a_first_visit(alice: Any, cursor: Any, since: Any) -> None:
     async with Client(alice.http) as client:
@@ -328,6 +332,193 @@ async def test_a_client_that_sends_faster_than_it_is_served_is_told(
         await client.receive("error", code="busy")
 
 
+# What comes with the close
+
+
+@story
+async def test_states_that_come_with_the_close_are_changed_in_their_order(
+    alice: Any, settings: Any, monkeypatch: Any
+) -> None:
+    began, may_go_on = threading.Event(), threading.Event()
+    settings.LIVE_NOTIFY_ON_MESSAGE = lambda user, name, data: heard.append(data)
+    heard: list[Any] = []
+    changed: list[str] = []
+    change = consumers.inbox.change
+
+    def slow_change(user: Any, wanted: Any) -> None:
+        began.set()
+        assert may_go_on.wait(10)
+        change(user, wanted)
+        changed.append(wanted.action)
+
+    monkeypatch.setattr(consumers.inbox, "change", slow_change)
+    said = await apush(alice, "one")
+    assert said is not None
+    client = Client(alice.http)
+    async with client:
+        await client.hello()
+        await client.send({"type": "read", "ids": [said.pk]})
+        await until(began.is_set, "the first change")
+        await client.send({"type": "unread", "ids": [said.pk]})
+        await client.send({"type": "message", "name": "n"})
+        await client.send({"type": "read", "ids": "all"})
+        await client.send({"type": "join", "topic": "x"})
+        await client.send({"type": "seen", "up_to": said.pk})
+    del client
+    gc.collect()
+    left = [one for one in gc.get_objects() if type(one) is consumers.LiveNotifyConsumer]
+    assert left == [], "the connection is kept alive"
+    may_go_on.set()
+    await until(lambda: len(changed) >= 3, "the changes")
+    assert (changed, heard) == (["read", "unread", "seen"], [])
+
+
+@story
+async def test_a_message_that_hangs_does_not_keep_states_from_being_changed(
+    alice: Any, settings: Any, monkeypatch: Any
+) -> None:
+    asked, ended = asyncio.Event(), asyncio.Event()
+
+    async def hang(user: Any, name: str, data: Any) -> None:
+        asked.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    settings.LIVE_NOTIFY_ON_MESSAGE = hang
+    changed: list[Any] = []
+    monkeypatch.setattr(consumers.inbox, "change", lambda user, wanted: changed.append(wanted))
+    async with Client(alice.http) as client:
+        await client.hello()
+        await client.send({"type": "message", "name": "n"})
+        await asked.wait()
+        await client.send({"type": "read", "up_to": 1})
+    await until(lambda: changed, "the change")
+    assert ended.is_set()
+
+
+@story
+async def test_a_state_that_cannot_be_changed_after_the_close_is_given_up(
+    alice: Any, monkeypatch: Any, caplog: Any
+) -> None:
+    may_go_on = threading.Event()
+    monkeypatch.setattr(consumers, "FINISH_TIMEOUT", 0.1)
+    monkeypatch.setattr(consumers.inbox, "change", lambda user, wanted: may_go_on.wait(10))
+    async with Client(alice.http) as client:
+        await client.hello()
+        await client.send({"type": "read", "up_to": 1})
+        await client.send({"type": "read", "up_to": 2})
+    await until(lambda: "took too long" in caplog.text, "the warning")
+    may_go_on.set()
+
+
+# Rights that are taken
+
+
+@story
+async def test_one_topic_that_is_no_more_keeps_nobody_out(
+    alice: Any, settings: Any, caplog: Any
+) -> None:
+    settings.LIVE_NOTIFY_CAN_JOIN = lambda user, topic: {"open": True}[topic]
+    async with Client(alice.http) as client:
+        await client.hello(join=["deleted", "open"])
+        await aemit(Topic("deleted"), "hidden")
+        await aemit(Topic("open"), "heard")
+        await client.receive("emitted", name="heard")
+        assert len(client.of_type("emitted")) == 1
+    assert "LIVE_NOTIFY_CAN_JOIN failed" in caplog.text
+
+
+@story
+async def test_joined_topics_are_asked_for_again(
+    alice: Any, settings: Any, monkeypatch: Any, caplog: Any
+) -> None:
+    taken: set[str] = set()
+    asked: list[tuple[str, str]] = []
+
+    def can_join(user: Any, topic: str) -> bool:
+        asked.append((topic, user.get_username()))
+        if topic in taken and topic == "deleted":
+            raise LookupError(topic)
+        return topic not in taken
+
+    settings.LIVE_NOTIFY_CAN_JOIN = can_join
+    monkeypatch.setattr(hub, "CHECK_SESSIONS_EVERY", 0.1)
+    topics = ["taken", "deleted", "kept"]
+    async with Client(alice.http) as client:
+        await client.hello(join=topics[:2])
+        await client.send({"type": "join", "topic": "kept", "ref": 1})
+        await client.receive("ok", ref=1)
+        await sync_to_async(rename)(alice, "renamed@example.com")
+        taken.update(topics[:2])
+        asked.clear()
+        # Twice: those that are left are not asked for once more.
+        await until(lambda: len([one for one in asked if one[0] == "kept"]) >= 2, "the review")
+        assert (("kept", "renamed@example.com")) in asked
+        for topic in topics:
+            await aemit(Topic(topic), topic)
+        await client.receive("emitted", name="kept")
+        assert [frame["name"] for frame in client.of_type("emitted")] == ["kept"]
+    assert "LIVE_NOTIFY_CAN_JOIN failed" in caplog.text
+
+
+@story
+async def test_a_topic_that_the_site_says_nothing_about_is_left(
+    alice: Any, settings: Any, monkeypatch: Any
+) -> None:
+    hanging = False
+
+    async def can_join(user: Any, topic: str) -> bool:
+        if hanging and topic == "slow":
+            await asyncio.Event().wait()
+        return True
+
+    settings.LIVE_NOTIFY_CAN_JOIN = can_join
+    monkeypatch.setattr(hub, "CHECK_SESSIONS_EVERY", 0.1)
+    monkeypatch.setattr(listener, "REVIEW_TIMEOUT", 0.1)
+    async with Client(alice.http) as client:
+        await client.hello(join=["slow", "quick"])
+        (joined,) = hub.get_hub()._all()
+        hanging = True
+        await until(lambda: joined.topics == {"quick"}, "the review")
+
+
+@story
+async def test_messages_come_from_the_user_as_he_is_now(
+    alice: Any, settings: Any, monkeypatch: Any
+) -> None:
+    settings.LIVE_NOTIFY_ON_MESSAGE = lambda user, name, data: [
+        user.has_perm("auth.add_group"),
+        type(user).__name__,
+    ]
+    with isolate_apps("tests.clashing"):
+
+        class Customer(type(alice)):  # type: ignore[misc]
+            class Meta:
+                app_label = "clashing"
+                proxy = True
+
+    alice.is_superuser = True
+    await sync_to_async(alice.save)()
+    settings.LIVE_NOTIFY_AUTHENTICATE = lambda request, token: Customer.objects.get(pk=alice.pk)
+    monkeypatch.setattr(hub, "CHECK_SESSIONS_EVERY", 0.1)
+    async with Client(origin=None) as client, Client(alice.http) as other:
+        await client.hello(token="t")
+        await other.hello()
+        await client.send({"type": "message", "name": "may", "ref": 1})
+        assert (await client.receive("ok", ref=1))["data"] == [True, "Customer"]
+        alice.is_superuser = False
+        await sync_to_async(alice.save)()
+        listeners = hub.get_hub()._all()
+        await until(lambda: not any(one.user.is_superuser for one in listeners), "the check")
+        await client.send({"type": "message", "name": "may", "ref": 2})
+        assert (await client.receive("ok", ref=2))["data"] == [False, "Customer"]
+        await other.send({"type": "message", "name": "may", "ref": 2})
+        assert (await other.receive("ok", ref=2))["data"] == [False, type(alice).__name__]
+        assert not any(user.is_superuser for user in hub.get_hub()._readers().values())
+
+
 # Beats and slow clients
 
 
@@ -373,6 +564,11 @@ async def test_a_client_that_takes_no_frames_is_closed_and_resumes(
 async def test_other_sockets_are_refused(transactional_db: None, path: str) -> None:
     async with Client(path=path) as client:
         assert client.closed is not None
+
+
+def rename(user: Any, name: str) -> None:
+    setattr(user, user.USERNAME_FIELD, name)
+    user.save()
 
 
 def on_message(user: Any, name: str, data: Any) -> Any:

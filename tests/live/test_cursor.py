@@ -277,6 +277,68 @@ async def test_one_more_than_the_limit_is_a_reset_and_no_part_of_it(
 
 
 @story
+async def test_what_is_new_to_a_poll_that_was_reset_is_replayed_although_much_is_repeated(
+    alice: Any, bob: Any
+) -> None:
+    start = (await poll(alice.http, None))["cursor"]
+    await push_many(alice, 201)
+    reset = await poll(alice.http, start)
+    assert (reset["reset"], reset["items"]) == (True, [])
+    newest = (await get(alice.http, "inbox/"))["items"][0]["id"]
+    await apush(bob, "for bob")
+    await apush(alice, "new")
+    assert (await poll(alice.http, reset["cursor"]))["reset"] is True
+    answer = await poll(alice.http, reset["cursor"], seen=newest)
+    assert answer["reset"] is False
+    assert [item["title"] for item in answer["items"] if item["id"] > newest] == ["new"]
+    # What was committed late may be among them.
+    assert len(answer["items"]) == 202
+
+
+@story
+async def test_what_is_new_to_a_socket_is_replayed_although_much_is_repeated(
+    alice: Any, settings: Any
+) -> None:
+    settings.LIVE_NOTIFY_REPLAY_LIMIT = 3
+    start = await cursor_at(0)
+    await push_many(alice, 4)
+    newest = (await get(alice.http, "inbox/"))["items"][0]["id"]
+    await apush(alice, "new")
+    async with Client(alice.http) as client:
+        assert (await client.hello(cursor=start))["reset"] is True
+    async with Client(alice.http) as client:
+        assert (await client.hello(cursor=start, seen=newest))["reset"] is False
+        await client.receive_titles("0", "1", "2", "3", "new")
+
+
+@story
+async def test_what_a_client_has_seen_is_no_way_around_the_limits(
+    alice: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.LIVE_NOTIFY_REPLAY_LIMIT = 2
+    start = await cursor_at(0)
+    await push_many(alice, 4)
+    page = (await get(alice.http, "inbox/"))["items"]
+    ids = [item["id"] for item in reversed(page)]
+    junk = ["", "x", "-1", "0", "1.5", "²", "٣", "9" * 19, "9" * 5_000, str(ids[0])]
+    for seen in junk:
+        assert (await poll(alice.http, start, seen=seen))["reset"] is True, seen
+    not_text = [0, -1, 2**63, 1.5, True, None, [ids[3]], {"id": ids[3]}, ids[0]]
+    for seen in [*junk, *not_text]:
+        async with Client(alice.http) as client:
+            assert (await client.hello(cursor=start, seen=seen))["reset"] is True, seen
+    assert (await poll(alice.http, start, seen=ids[1]))["reset"] is False
+    # Without a cursor nothing is known of an id.
+    assert (await poll(alice.http, None, seen=ids[3]))["items"] == []
+    assert (await poll(alice.http, "1.another.1", seen=ids[3]))["reset"] is True
+    await push_many(alice, log.KNOWN_FACTOR * 2 - 4)
+    newest = 2**63 - 1
+    assert len((await poll(alice.http, start, seen=newest))["items"]) == log.KNOWN_FACTOR * 2
+    monkeypatch.setattr(log, "MAX_KNOWN", log.KNOWN_FACTOR * 2 - 1)
+    assert (await poll(alice.http, start, seen=newest))["reset"] is True
+
+
+@story
 async def test_what_is_said_after_a_reset_is_replayed_from_the_page_that_was_loaded(
     alice: Any, settings: Any, resume: Resume
 ) -> None:

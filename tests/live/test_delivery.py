@@ -423,6 +423,82 @@ async def test_everything_that_was_read_is_told_without_a_hint_too(
 
 
 @story
+async def test_a_lost_hint_of_a_change_is_made_up_for_though_the_next_one_came(
+    alice: Any, no_hints: Any
+) -> None:
+    said = await apush(alice, "one")
+    assert said is not None
+    async with Client(alice.http) as client:
+        await client.hello()
+        await sync_to_async(Notification.objects.for_user(alice).mark_read)()
+        publisher.connect()
+        await sync_to_async(Notification.objects.for_user(alice).archive)()
+        await client.receive("state", action="archive", ids=[said.pk])
+        await client.receive("state", action="read", ids=[said.pk])
+
+
+@story
+async def test_a_watermark_does_not_overrule_what_was_marked_unread_below_it(
+    alice: Any, no_hints: Any, settings: Any
+) -> None:
+    settings.LIVE_NOTIFY_COMMIT_WINDOW = 0.3
+    one, two = await apush(alice, "one"), await apush(alice, "two")
+    assert one is not None and two is not None
+    await asyncio.sleep(0.3)
+    everything = Notification.objects.all()
+    await sync_to_async(everything.mark_all)(alice, "read", up_to=two.pk)
+    mine = everything.for_user(alice).filter(pk=one.pk)
+    await sync_to_async(mine.mark_unread)()
+    await asyncio.sleep(0.3)
+    async with Client(alice.http) as client:
+        await client.hello()
+        await sync_to_async(everything.mark_all)(alice, "seen", up_to=two.pk)
+        await client.receive("state", action="read", up_to=two.pk)
+        await client.receive("state", action="unread", ids=[one.pk])
+
+
+@story
+async def test_a_replay_that_fits_into_no_backlog_is_a_reset(alice: Any, settings: Any) -> None:
+    settings.LIVE_NOTIFY_LIMITS = {"backlog_bytes": 100_000}
+    async with Client(alice.http) as client:
+        cursor = (await client.hello())["cursor"]
+    for number in range(4):
+        await apush(alice, f"big {number}", body="b" * 20_000)
+    async with Client(alice.http) as client:
+        assert (await client.hello(cursor=cursor))["reset"] is True
+        await apush(alice, "as large as the backlog", body="b" * 64 * 1024, data=["d" * 16_000] * 1)
+        await client.receive_titles("as large as the backlog")
+
+
+@story
+async def test_an_actor_without_a_name_keeps_nothing_from_anybody(
+    alice: Any, bob: Any, no_hints: Any, monkeypatch: Any
+) -> None:
+    def get_full_name(user: Any) -> str:
+        raise LookupError("no profile")
+
+    monkeypatch.setattr(get_user_model(), "get_full_name", get_full_name, raising=False)
+    async with Client(alice.http) as client:
+        await client.hello()
+        await apush(alice, "by bob", actor=bob)
+        await apush(alice, "by nobody")
+        await client.receive_titles("by bob", "by nobody")
+
+
+@story
+async def test_more_readers_than_one_job_counts_are_all_counted(
+    alice: Any, bob: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(hub, "RECOUNT_BATCH", 1)
+    async with Client(alice.http) as hers, Client(bob.http) as his:
+        await hers.hello()
+        await his.hello()
+        await apush(EVERYONE, "to all")
+        await hers.receive("unread", unread=1)
+        await his.receive("unread", unread=1)
+
+
+@story
 async def test_what_was_archived_is_not_replayed_as_if_it_was_not(alice: Any) -> None:
     async with Client(alice.http) as client:
         ready = await client.hello()

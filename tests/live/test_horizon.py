@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
-from django_live_notify.live.horizon import MAX_SPANS, Hole, Horizon
+from django_live_notify.live.horizon import MAX_SPANS, Continuity, Hole, Horizon
 
 
 def make(start: int = 0, window: float = 60) -> Horizon:
@@ -196,3 +197,28 @@ def test_what_is_new_is_what_was_not_seen_and_has_not_died() -> None:
             assert {i for i in horizon.unseen(range(70)) if i <= horizon.highest} == missing
             horizon.record(found, began=now, now=now)
             seen.update(new)
+
+
+NOON = datetime(2026, 1, 1, 12)
+LATER = NOON + timedelta(seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("there", "newest", "broken"),
+    [
+        (NOON, None, False),
+        (LATER, None, True),  # the id was given out again
+        (None, (9, LATER), True),  # newer, with a lower id
+        (None, (9, NOON - timedelta(seconds=1)), False),  # deleted by hand
+        (None, (12, LATER), False),
+        (None, None, False),
+    ],
+)
+def test_a_log_that_came_from_a_backup_gives_out_ids_again(
+    there: Any, newest: Any, broken: bool
+) -> None:
+    continuity = Continuity()
+    assert not continuity.is_broken(there, newest)
+    continuity.note((10, NOON))
+    continuity.note((7, LATER))
+    assert continuity.is_broken(there, newest) is broken

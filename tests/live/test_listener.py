@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from django_live_notify.live import listener as listener_module
 from django_live_notify.live.listener import Listener
 from django_live_notify.live.protocol import Verdict
 from django_live_notify.live.sessions import Session
@@ -104,6 +105,48 @@ def test_a_reader_too_slow_is_told_so_and_closed(settings: Any, limits: dict[str
         await until(lambda: wire.closed is not None)
         assert wire.closed == Verdict.TOO_SLOW
         assert json.loads(wire.taken[-1])["type"] == "bye"
+
+    run(story)
+
+
+@pytest.mark.parametrize("verdict", [Verdict.NO_PONG, Verdict.TOO_SLOW, Verdict.REFRESH])
+def test_who_takes_nothing_any_more_is_hung_up_on_after_the_grace(
+    monkeypatch: Any, verdict: Verdict
+) -> None:
+    monkeypatch.setattr(listener_module, "GRACE", 0.05)
+
+    async def story() -> None:
+        wire = Wire()
+        listener = make(wire)
+        wire.may_take.clear()
+        listener.offer("frame")
+        await asyncio.sleep(0)
+        listener.close(verdict)
+        await until(lambda: wire.closed is not None)
+        assert (wire.closed, wire.taken) == (verdict, [])
+        await asyncio.sleep(0)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    run(story)
+
+
+def test_who_takes_the_bye_is_hung_up_on_once(monkeypatch: Any) -> None:
+    monkeypatch.setattr(listener_module, "GRACE", 0.05)
+
+    async def story() -> None:
+        codes: list[int] = []
+
+        async def hang_up(code: int, reason: str) -> None:
+            # A server waits for the client's own close.
+            await asyncio.sleep(0.1)
+            codes.append(code)
+
+        wire = Wire()
+        wire.hang_up = hang_up  # type: ignore[method-assign]
+        listener = make(wire)
+        listener.close(Verdict.REFRESH)
+        await asyncio.sleep(0.2)
+        assert codes == [Verdict.REFRESH]
 
     run(story)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.servers import Site, running
+from tests.servers import Site, running, wait_until
 from tests.wire import Session
 
 pytestmark = pytest.mark.servers
@@ -44,6 +44,18 @@ def test_after_a_restart_the_cursor_brings_what_was_missed_once(
         assert wire.hello()["reset"] is False
         site.shell("push(bob, 'after')")
         wire.wait_for_titles("meanwhile", "after")
+
+
+def test_what_came_with_the_close_is_read(site: Site) -> None:
+    with Session(site, "bob").connect() as wire:
+        wire.hello()
+        site.shell("[push(bob, str(number)) for number in range(20)]")
+        wire.wait_for_titles(*map(str, range(20)))
+        ids = sorted(wire.handled)
+        for number in ids:
+            wire.send({"type": "read", "ids": [number]})
+    unread = f"print(Notification.objects.for_user(bob).unread().filter(pk__in={ids}).count())"
+    wait_until(lambda: site.shell(unread).split()[-1] == "0", "the last to be read")
 
 
 def test_a_foreign_origin_is_told_that_it_is_not_logged_in(site: Site) -> None:

@@ -52,6 +52,7 @@ export class Memory {
     this.cursor = cursor;
     this.ring = new Set(ring);
     this.time = time;
+    this.next = null; // cursor and time as they will be when the page of a reset is loaded
   }
 
   /** Whether an item is new to this page. Only a replay is judged by the cursor as well. */
@@ -71,11 +72,13 @@ export class Memory {
   }
 
   /** Move the cursor forward; another epoch is another log, whose ids mean other things. */
-  advance(cursor) {
-    const [mine, next] = [parseCursor(this.cursor), parseCursor(cursor)];
+  advance(cursor, time) {
+    const place = this.next ?? this;
+    if (time) place.time = time;
+    const [mine, next] = [parseCursor(place.cursor), parseCursor(cursor)];
     if (!next) return;
     if (mine && mine.epoch !== next.epoch) this.ring.clear();
-    if (!mine || mine.epoch !== next.epoch || next.id > mine.id) this.cursor = cursor;
+    if (!mine || mine.epoch !== next.epoch || next.id > mine.id) place.cursor = cursor;
   }
 
   /** Merge with what other tabs have written, for the pages that follow. */
@@ -288,12 +291,16 @@ export class LiveNotify extends EventTarget {
     const { user, token } = this.#options;
     this.#transmit({
       type: "hello",
-      cursor: this.#memory.cursor,
-      since: this.#memory.time || null,
+      ...this.#place(),
       ...(user !== null && { user }),
       ...(token && { token }),
       ...(this.#topics.size && { join: [...this.#topics] }),
     });
+  }
+
+  #place() {
+    const { cursor, time, ring } = this.#memory;
+    return { cursor, since: time || null, seen: Math.max(0, ...ring) || undefined };
   }
 
   #closed({ code = 1006, reason = "", wasClean = false }) {
@@ -343,6 +350,7 @@ export class LiveNotify extends EventTarget {
   #abandon(reason) {
     const socket = this.#socket;
     this.#generation++;
+    this.#memory.next = null;
     this.#socket = this.#bye = null;
     this.#ready = this.#polling = false;
     this.#transport = null;
@@ -384,9 +392,9 @@ export class LiveNotify extends EventTarget {
   }
 
   #handle(frame) {
-    if (frame.time) this.#memory.time = frame.time;
+    if (frame.type === "ready") return this.#becomeReady(frame);
+    this.#memory.advance(null, frame.time);
     switch (frame.type) {
-      case "ready": return this.#becomeReady(frame);
       case "notifications": return this.#take(frame.items ?? [], frame);
       case "unread": return this.#setUnread(frame.unread);
       case "state": return this.#changed(frame);
@@ -414,24 +422,33 @@ export class LiveNotify extends EventTarget {
 
   /** Common to a socket's `ready` and to the answer of a poll. */
   #welcome(frame) {
-    if (frame.reset) this.#reset(frame.cursor);
-    else this.#advance(frame.cursor);
+    if (!frame.reset) this.#advance(frame.cursor, frame.time);
+    else if (!this.#memory.next) this.#reset(frame);
     this.#setUnread(frame.unread);
     this.#setStatus("live");
   }
 
   /** Too far behind, or another log: what is there now is loaded, not announced. */
-  async #reset(cursor) {
-    this.#advance(cursor);
-    const generation = this.#generation;
-    try {
-      const page = await this.inbox({ limit: 100 });
-      if (generation !== this.#generation) return;
-      for (const { id } of page.items) this.#memory.add(id);
-      this.#memory.save();
-      this.#dispatch("reset", page);
-    } catch (error) {
-      this.#dispatch("error", error);
+  async #reset({ cursor, time }) {
+    const [generation, memory] = [this.#generation, this.#memory];
+    memory.next = { cursor: memory.cursor, time: memory.time };
+    memory.advance(cursor, time);
+    for (let attempt = 0; generation === this.#generation; attempt++) {
+      try {
+        const pages = [];
+        // All that a replay may repeat; what comes live has room in the ring as well.
+        do {
+          pages.push(await this.inbox({ limit: 100, before: pages.at(-1)?.next }));
+          if (generation !== this.#generation) return;
+        } while (pages.at(-1).next > parseCursor(cursor)?.id && pages.length < 9);
+        for (const { id } of pages.flatMap(({ items }) => items).reverse()) memory.add(id);
+        Object.assign(memory, memory.next, { next: null });
+        memory.save();
+        return this.#dispatch("reset", pages[0]);
+      } catch (error) {
+        this.#dispatch("error", error);
+      }
+      await new Promise((resolve) => setTimeout(resolve, backoff(attempt, { hidden: isHidden() })));
     }
   }
 
@@ -460,10 +477,9 @@ export class LiveNotify extends EventTarget {
     this.#dispatch("retracted", frame);
   }
 
-  #advance(cursor) {
-    if (!cursor) return;
-    this.#memory.advance(cursor);
-    this.#memory.save();
+  #advance(cursor, time) {
+    this.#memory.advance(cursor, time);
+    if (cursor) this.#memory.save();
   }
 
   #note(id) {
@@ -534,6 +550,7 @@ export class LiveNotify extends EventTarget {
     const response = await fetch(this.#url(path, { ...query, user: this.#options.user }), {
       method: body ? "POST" : "GET",
       body: body && JSON.stringify(body),
+      keepalive: !!body,
       credentials: "same-origin",
       // A browser waits for minutes on a connection that has gone silent.
       signal: globalThis.AbortSignal?.timeout?.(GRACE),
@@ -566,7 +583,7 @@ export class LiveNotify extends EventTarget {
     const generation = this.#generation;
     let answer;
     try {
-      answer = await this.#fetch("poll/", { cursor: this.cursor, since: this.#memory.time || null });
+      answer = await this.#fetch("poll/", this.#place());
       if (!Array.isArray(answer.items)) throw new LiveNotifyError("invalid", "Not a poll's answer.");
     } catch (error) {
       if (generation !== this.#generation) return;
@@ -590,7 +607,6 @@ export class LiveNotify extends EventTarget {
     this.#transport = "poll";
     this.#take(answer.items, { replay: true });
     for (const frame of answer.states ?? []) this.#handle(frame);
-    if (answer.time) this.#memory.time = answer.time;
     this.#welcome(answer);
     this.#timer = setTimeout(() => this.#poll(), next * (isHidden() ? HIDDEN_POLL_FACTOR : 1));
   }

@@ -16,10 +16,12 @@ __all__ = [
     "aemit",
     "afollow",
     "apush",
+    "aschedule",
     "aunfollow",
     "emit",
     "follow",
     "push",
+    "schedule",
     "unfollow",
 ]
 
@@ -27,10 +29,12 @@ if TYPE_CHECKING:
     from .api import aemit as aemit
     from .api import afollow as afollow
     from .api import apush as apush
+    from .api import aschedule as aschedule
     from .api import aunfollow as aunfollow
     from .api import emit as emit
     from .api import follow as follow
     from .api import push as push
+    from .api import schedule as schedule
     from .api import unfollow as unfollow
     from .audiences import EVERYONE as EVERYONE
     from .audiences import Topic as Topic

@@ -1,6 +1,6 @@
-"""The log in Django's admin: look at what was said, compose, retract.
+"""The log in Django's admin: look at what was said, compose, retract; cancel what is scheduled.
 
-Django's own permissions: add to compose, delete to retract, and `notify_everyone`.
+Django's own permissions: add to compose, delete to retract or to cancel, and `notify_everyone`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy as _
 
 from .audiences import EVERYONE
 from .forms import ComposeForm
-from .models import Notification, Receipt
+from .models import Notification, Receipt, Scheduled
 
 
 @admin.register(Notification)
@@ -51,12 +51,9 @@ class NotificationAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @admin.display(description=_("to"))
     def audience(self, notification: Any) -> str:
-        if notification.topic == EVERYONE.name:
-            return gettext("everyone")
         if notification.topic:
-            return gettext("followers of %(topic)s") % {"topic": notification.topic}
-        count = notification.receipt_count
-        return ngettext("%(count)d user", "%(count)d users", count) % {"count": count}
+            return _name_topic(notification.topic)
+        return _count_users(notification.receipt_count)
 
     @admin.display(description=_("state"))
     def condition(self, notification: Notification) -> str:
@@ -128,3 +125,85 @@ class NotificationAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             count,
         )
         self.message_user(request, text % {"count": count}, messages.SUCCESS)
+
+
+@admin.register(Scheduled)
+class ScheduledAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    list_display = ["rendered_title", "to", "publish_at", "condition"]
+    list_filter = ["publish_at"]
+    date_hierarchy = "publish_at"
+    ordering = ["-publish_at", "-pk"]
+    actions = ["cancel"]
+    fieldsets = [
+        (None, {"fields": ["rendered_title", "rendered_body", "to", "notification"]}),
+        (_("Times"), {"fields": ["publish_at", "published_at", "cancelled_at", "failed_at"]}),
+        (None, {"fields": ["error"]}),
+    ]
+
+    @admin.display(description=_("title"))
+    def rendered_title(self, scheduled: Scheduled) -> str:
+        return scheduled.rendered_title
+
+    @admin.display(description=_("body"))
+    def rendered_body(self, scheduled: Scheduled) -> str:
+        return scheduled.rendered_body
+
+    @admin.display(description=_("to"))
+    def to(self, scheduled: Scheduled) -> str:
+        rule = scheduled.audience
+        parts = []
+        if topic := rule.get("topic"):
+            parts.append(_name_topic(topic))
+        if count := len(rule.get("keys", [])):
+            parts.append(_count_users(count))
+        if count := len(rule.get("groups", [])):
+            text = ngettext("members of %(count)d group", "members of %(count)d groups", count)
+            parts.append(text % {"count": count})
+        return ", ".join(parts)
+
+    @admin.display(description=_("state"))
+    def condition(self, scheduled: Scheduled) -> str:
+        if scheduled.published_at is not None:
+            return gettext("published")
+        if scheduled.cancelled_at is not None:
+            return gettext("cancelled")
+        if scheduled.failed_at is not None:
+            return gettext("failed: %(error)s") % {"error": scheduled.error}
+        return gettext("to come")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Scheduled]:
+        return super().get_queryset(request).using(router.db_for_write(Notification))
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_cancel_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("live_notify.delete_scheduled")
+
+    @admin.action(
+        description=_("Cancel the selected scheduled notifications"), permissions=["cancel"]
+    )
+    def cancel(self, request: HttpRequest, queryset: Any) -> None:
+        count = queryset.cancel()
+        text = ngettext(
+            "%(count)d scheduled notification was cancelled.",
+            "%(count)d scheduled notifications were cancelled.",
+            count,
+        )
+        self.message_user(request, text % {"count": count}, messages.SUCCESS)
+
+
+def _name_topic(topic: str) -> str:
+    if topic == EVERYONE.name:
+        return gettext("everyone")
+    return gettext("followers of %(topic)s") % {"topic": topic}
+
+
+def _count_users(count: int) -> str:
+    return ngettext("%(count)d user", "%(count)d users", count) % {"count": count}

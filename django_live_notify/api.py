@@ -1,4 +1,4 @@
-"""What a site calls: `push`, `emit`, `follow`, `unfollow`, and their twins for async code."""
+"""What a site calls: `push`, `schedule`, `emit`, `follow`, `unfollow`, and their async twins."""
 
 from __future__ import annotations
 
@@ -9,16 +9,25 @@ from typing import Any, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model
-from django.contrib.auth.models import AnonymousUser
-from django.db import IntegrityError, models, router, transaction
+from django.db import models, router, transaction
 from django.utils import timezone
 
-from . import content, signals
+from . import content, pushing, scheduling, signals
 from .audiences import EVERYONE, Audience, Everyone, Topic
-from .models import Follow, Notification
-from .querysets import is_late
+from .models import Follow, Notification, Scheduled
 
-__all__ = ["aemit", "afollow", "apush", "aunfollow", "emit", "follow", "push", "unfollow"]
+__all__ = [
+    "aemit",
+    "afollow",
+    "apush",
+    "aschedule",
+    "aunfollow",
+    "emit",
+    "follow",
+    "push",
+    "schedule",
+    "unfollow",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -57,37 +66,77 @@ def push(
     Raises TypeError or ValueError at once for what is wrong in the call.
     """
     audience = Audience.of(to, exclude=exclude)
-    now = timezone.now()
-    values = content.check_params(params)
-    title, title_translated = content.check_message(title, "title", values, content.TITLE_LENGTH)
-    if not title.strip():
-        raise ValueError("title must not be empty: it is what the reader sees.")
-    body, body_translated = content.check_message(body, "body", values, content.BODY_LENGTH)
-    target_type, target_id = _check_target(target)
-    notification = Notification(
-        kind=content.check_name(kind, "kind", may_be_empty=True),
-        level=content.check_level(level, Notification.Level.values),
-        title=title,
-        title_translated=title_translated,
+    notification = pushing.compose(
+        title,
         body=body,
-        body_translated=body_translated,
-        params=values,
-        url=content.check_url(url),
-        icon=content.check_url(icon, "icon"),
-        data=content.check_json(data),
-        actor=_check_actor(actor),
-        target_type=target_type,
-        target_id=target_id,
-        topic=audience.topic,
-        tag=content.check_name(tag, "tag", may_be_empty=True),
-        idempotency_key=_check_idempotency_key(idempotency_key),
-        created_at=now,
-        expires_at=content.check_expires(expires, now),
+        url=url,
+        level=level,
+        kind=kind,
+        icon=icon,
+        data=data,
+        params=params,
+        actor=actor,
+        target=target,
+        tag=tag,
+        idempotency_key=idempotency_key,
+        expires=expires,
+        said_at=timezone.now(),
     )
-    using = router.db_for_write(Notification)
-    if idempotency_key is not None:
-        return _store_once(notification, audience, using)
-    return _store(notification, audience, using)
+    return pushing.store(notification, audience, router.db_for_write(Notification))
+
+
+def schedule(
+    to: Any,
+    title: Any,
+    *,
+    at: datetime | timedelta,
+    body: Any = "",
+    url: str = "",
+    level: str | int = "info",
+    kind: str = "",
+    icon: str = "",
+    data: Any = None,
+    params: Mapping[str, Any] | None = None,
+    actor: Any = None,
+    target: models.Model | None = None,
+    tag: str = "",
+    idempotency_key: str | None = None,
+    expires: datetime | timedelta | None = None,
+    exclude: Any = None,
+) -> Scheduled | None:
+    """Say something later: store what `push()` would say, for publication at a time.
+
+    `at` is a time, or a timedelta from now; a time in the past is due at once. Everything else is
+    as in `push()`. Users and querysets of users are resolved now, and who is inactive or deleted by
+    then is left out; who is in a `Group`, follows a `Topic` or belongs to EVERYONE is found then.
+    `exclude` is resolved now. `expires` counts from the publication where it is a timedelta, and
+    must be later than `at` where it is a time. An `idempotency_key` is used up by the publication.
+
+    Returns what was scheduled, which can be cancelled, or None where the audience is empty and
+    nothing was stored. Inside `transaction.atomic()` it is part of the transaction.
+
+    Raises TypeError or ValueError at once for what is wrong in the call.
+    """
+    audience = Audience.of(to, exclude=exclude)
+    now = timezone.now()
+    publish_at = content.check_time(at, "at", now)
+    notification = pushing.compose(
+        title,
+        body=body,
+        url=url,
+        level=level,
+        kind=kind,
+        icon=icon,
+        data=data,
+        params=params,
+        actor=actor,
+        target=target,
+        tag=tag,
+        idempotency_key=idempotency_key,
+        expires=expires,
+        said_at=max(publish_at, now),
+    )
+    return scheduling.keep(notification, audience, publish_at, expires)
 
 
 def emit(to: Any, name: str, data: Any = None, *, exclude: Any = None) -> None:
@@ -151,73 +200,6 @@ def unfollow(user: Any, topic: Topic) -> bool:
     return bool(current.update(until=until))
 
 
-def _store_once(notification: Notification, audience: Audience, using: str) -> Notification | None:
-    same = Notification.objects.using(using).filter(idempotency_key=notification.idempotency_key)
-    if (earlier := same.first()) is not None:
-        return earlier
-    try:
-        with transaction.atomic(using=using):
-            return _store(notification, audience, using)
-    except IntegrityError:
-        # Somebody else was first; anything but that is the caller's to see.
-        if (earlier := same.first()) is None:
-            raise
-        return earlier
-
-
-def _store(notification: Notification, audience: Audience, using: str) -> Notification | None:
-    recipients = audience.recipients
-    if recipients is not None and not recipients and not audience.topic:
-        return None
-    # No savepoint: it would cost as much as a row, and everything was checked before.
-    with transaction.atomic(using=using, savepoint=False):
-        notification.save(using=using, force_insert=True)
-        written = audience.write_receipts(notification, using)
-        if not written and not audience.topic:
-            Notification.objects.using(using).filter(pk=notification.pk).delete()
-            return None
-        _announce(notification, recipients, using)
-    return notification
-
-
-def _announce(notification: Notification, recipients: list[Any] | None, using: str) -> None:
-    # A nested function: Django's robust on_commit fails to log what a partial raises.
-    def tell() -> None:
-        if is_late(notification.created_at):
-            Notification.objects.using(using).filter(pk=notification.pk)._stamp_late()
-        signals.pushed.send_robust(
-            sender=Notification, notification=notification, recipients=recipients
-        )
-
-    transaction.on_commit(tell, using=using, robust=True)
-
-
-def _check_idempotency_key(key: Any) -> str | None:
-    if key is None:
-        return None
-    text = content.check_text(key, "idempotency_key", content.KEY_LENGTH)
-    if not text:
-        raise ValueError("idempotency_key must not be empty: leave it out to have none.")
-    return text
-
-
-def _check_actor(actor: Any) -> Any:
-    # Whoever is not signed in acts as nobody, so that views may pass request.user.
-    if actor is None or isinstance(actor, AnonymousUser):
-        return None
-    if not isinstance(actor, get_user_model()) or actor.pk is None:
-        raise TypeError(f"actor must be a saved user, not {actor!r:.100}.")
-    return actor
-
-
-def _check_target(target: Any) -> tuple[str, str]:
-    if target is None:
-        return "", ""
-    if not isinstance(target, models.Model) or target.pk is None:
-        raise TypeError(f"target must be a saved model instance, not {target!r:.100}.")
-    return target._meta.label_lower, content.check_text(str(target.pk), "target.pk", 100)
-
-
 def _check_follower(user: Any, topic: Any) -> None:
     if isinstance(topic, Everyone):
         raise ValueError(f"{EVERYONE!r} cannot be followed or unfollowed: everyone receives it.")
@@ -238,6 +220,7 @@ def _twin(function: Callable[P, R]) -> Callable[P, Awaitable[R]]:
 
 
 apush = _twin(push)
+aschedule = _twin(schedule)
 aemit = _twin(emit)
 afollow = _twin(follow)
 aunfollow = _twin(unfollow)

@@ -6,8 +6,8 @@ A `Topic` and `EVERYONE` are written as a name; who they are is decided when som
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +68,10 @@ class Audience:
     # The users that were named one by one, in their order, without duplicates.
     keys: dict[Any, None] = field(default_factory=dict)
     querysets: list[models.QuerySet[Any]] = field(default_factory=list)
+    # Groups, and querysets of them, each with its members.
+    groups: list[tuple[Any, models.QuerySet[Any]]] = field(default_factory=list)
     excluded: Audience | None = None
+    even_inactive: bool = False
 
     @classmethod
     def of(cls, to: Any, *, exclude: Any = None) -> Audience:
@@ -83,14 +86,51 @@ class Audience:
         else:
             audience._add(to)
         if exclude is not None and not isinstance(exclude, AnonymousUser):
-            audience.excluded = cls()
-            audience.excluded._add(exclude, even_inactive=True)
+            audience.excluded = cls(even_inactive=True)
+            audience.excluded._add(exclude)
         return audience
+
+    @classmethod
+    def recall(cls, rule: Mapping[str, Any], using: str) -> Audience:
+        """Understand what `to_rule()` returned; who is deleted or inactive by now is left out.
+
+        Raises ValueError where it was said to groups alone, and all of them are deleted.
+        """
+        audience = cls(topic=rule.get("topic", ""))
+        audience._add_present(rule.get("keys", []), using)
+        if named := rule.get("groups"):
+            groups = Group._base_manager.using(using).filter(pk__in=named)
+            if not rule.get("keys") and not groups.exists():
+                raise ValueError(f"The group was deleted: {', '.join(map(str, named))}.")
+            audience._add(groups)
+        if excluded := rule.get("excluded"):
+            audience.excluded = cls(even_inactive=True)
+            audience.excluded._add_present(excluded, using)
+        return audience
+
+    def to_rule(self, using: str) -> dict[str, Any] | None:
+        """Return it as JSON that `recall()` understands, or None where nobody is addressed.
+
+        Users, also those of querysets and all who are excluded, become keys. Groups and topics stay
+        what they are.
+        """
+        keys = replace(self, topic="", groups=[]).find_keys(using)
+        groups = dict.fromkeys(pk for named, _members in self.groups for pk in _group_keys(named))
+        if not self.topic and not keys and not groups:
+            return None
+        excluded = self.excluded.find_keys(using) if self.excluded else []
+        rule = {
+            "topic": self.topic,
+            "keys": [_as_json(key) for key in keys],
+            "groups": list(groups),
+            "excluded": [_as_json(key) for key in excluded],
+        }
+        return {name: value for name, value in rule.items() if value}
 
     @property
     def recipients(self) -> list[Any] | None:
         """The keys of the users, or None where the caller did not name them one by one."""
-        if self.topic or self.querysets or (self.excluded and self.excluded.querysets):
+        if self.topic or self._selections or (self.excluded and self.excluded._selections):
             return None
         excluded = self.excluded.keys if self.excluded else {}
         return [key for key in self.keys if key not in excluded]
@@ -98,14 +138,14 @@ class Audience:
     def find_users(self, using: str) -> models.QuerySet[Any]:
         """Return the users, of an audience that is no topic, as one queryset without duplicates."""
         wanted = models.Q(pk__in=list(self.keys))
-        for queryset in self.querysets:
+        for queryset in self._selections:
             wanted |= models.Q(pk__in=_keys(queryset, using))
         users = get_user_model()._base_manager.using(using).filter(wanted).order_by()
-        if _has_field("is_active"):
+        if not self.even_inactive and _has_field("is_active"):
             users = users.filter(is_active=True)
         if self.excluded:
             users = users.exclude(pk__in=list(self.excluded.keys))
-            for queryset in self.excluded.querysets:
+            for queryset in self.excluded._selections:
                 users = users.exclude(pk__in=_keys(queryset, using))
         return users
 
@@ -129,7 +169,16 @@ class Audience:
             return recipients
         return list(self.find_users(using).values_list("pk", flat=True))
 
-    def _add(self, to: Any, *, even_inactive: bool = False) -> None:
+    @property
+    def _selections(self) -> list[models.QuerySet[Any]]:
+        return [*self.querysets, *(members for _groups, members in self.groups)]
+
+    def _add_present(self, keys: Iterable[Any], using: str) -> None:
+        for batch in _batches(keys):
+            present = replace(self, keys=dict.fromkeys(batch)).find_users(using)
+            self.keys.update(dict.fromkeys(present.values_list("pk", flat=True)))
+
+    def _add(self, to: Any) -> None:
         User = get_user_model()
         if isinstance(to, models.Manager):
             to = to.all()
@@ -138,23 +187,23 @@ class Audience:
         if isinstance(to, User):
             if to.pk is None or to._state.adding:
                 raise ValueError(f"The user {to!r} is not saved yet: save it before notifying it.")
-            if even_inactive or getattr(to, "is_active", True):
+            if self.even_inactive or getattr(to, "is_active", True):
                 self.keys[to.pk] = None
         elif isinstance(to, Group):
-            self.querysets.append(_members(models.Q(groups=to)))
+            self.groups.append((to, _members(models.Q(groups=to))))
         elif isinstance(to, models.QuerySet) and issubclass(to.model, User):
             if _is_embeddable(to):
                 self.querysets.append(to)
             else:
                 for user in to.iterator(chunk_size=BATCH_SIZE):
-                    self._add(user, even_inactive=even_inactive)
+                    self._add(user)
         elif isinstance(to, models.QuerySet) and issubclass(to.model, Group):
-            self.querysets.append(_members(models.Q(groups__in=to)))
+            self.groups.append((to, _members(models.Q(groups__in=to))))
         elif _is_collection(to):
             for entry in to:
                 if _is_collection(entry):
                     raise TypeError(_refusal(entry))
-                self._add(entry, even_inactive=even_inactive)
+                self._add(entry)
         else:
             raise TypeError(_refusal(to))
 
@@ -166,6 +215,14 @@ def _members(condition: models.Q) -> models.QuerySet[Any]:
             " Add PermissionsMixin to the user model, or pass a queryset of users."
         )
     return get_user_model()._base_manager.filter(condition)
+
+
+def _group_keys(groups: Any) -> list[Any]:
+    return [groups.pk] if isinstance(groups, Group) else list(groups.values_list("pk", flat=True))
+
+
+def _as_json(key: Any) -> int | str:
+    return key if isinstance(key, int) else str(key)
 
 
 def _is_collection(to: Any) -> bool:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
+from dataclasses import fields
+from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -15,7 +17,7 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
 
-from .conf import DEFAULT_LIMITS, Conf
+from .conf import DEFAULT_LIMITS, Conf, Retention
 
 POSITIVE_NUMBERS = ["SWEEP_INTERVAL", "COMMIT_WINDOW", "HEARTBEAT", "POLL_INTERVAL"]
 FUNCTIONS = ["AUTHENTICATE", "CAN_JOIN", "ON_MESSAGE"]
@@ -39,6 +41,7 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         *_check_numbers(),
         *_check_functions(),
         *_check_limits(),
+        *_check_retention(),
     ]
 
 
@@ -184,6 +187,36 @@ def _check_limits() -> Iterator[CheckMessage]:
         else:
             continue
         yield Error(f"LIVE_NOTIFY_LIMITS[{name!r}] {problem}", id="live_notify.E004")
+
+
+def _check_retention() -> Iterator[CheckMessage]:
+    retention = getattr(settings, "LIVE_NOTIFY_RETENTION", None)
+    if retention is None:
+        return
+    known = [field.name for field in fields(Retention)]
+    if not isinstance(retention, dict):
+        problems = [f" is {retention!r}: expected a dictionary or None."]
+    else:
+        problems = [
+            f"[{name!r}] is unknown: expected one of {', '.join(known)}."
+            for name in retention
+            if name not in known
+        ]
+        age, keep = retention.get("age"), retention.get("keep")
+        if age is not None and not (isinstance(age, timedelta) and age > timedelta(0)):
+            problems.append(f"['age'] is {age!r}: expected a positive timedelta.")
+        if keep is not None and (isinstance(keep, bool) or not isinstance(keep, int) or keep < 1):
+            problems.append(f"['keep'] is {keep!r}: expected a positive whole number.")
+        if not isinstance(read_only := retention.get("read_only", False), bool):
+            problems.append(f"['read_only'] is {read_only!r}: expected True or False.")
+        if age is None and keep is None:
+            problems.append(" has neither 'age' nor 'keep': nothing would be pruned.")
+    for problem in problems:
+        yield Error(
+            f"LIVE_NOTIFY_RETENTION{problem}",
+            hint='For example {"age": timedelta(days=90), "keep": 1_000}.',
+            id="live_notify.E009",
+        )
 
 
 def _check_socket_timeouts(layer: dict[str, Any]) -> Iterator[CheckMessage]:

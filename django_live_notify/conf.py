@@ -7,6 +7,8 @@ Their checks are in `checks.py`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
@@ -24,6 +26,15 @@ DEFAULT_LIMITS: dict[str, int] = {
     # How many commands of one connection may be waiting for their answer.
     "commands": 32,
 }
+
+
+@dataclass(frozen=True)
+class Retention:
+    """For how long notifications are kept, and how many for each reader."""
+
+    age: timedelta | None = None
+    keep: int | None = None
+    read_only: bool = False
 
 
 class Conf:
@@ -53,6 +64,15 @@ class Conf:
     def POLL_INTERVAL(self) -> float:
         """Seconds until a client without a socket is asked to poll again."""
         return float(getattr(settings, "LIVE_NOTIFY_POLL_INTERVAL", 5))
+
+    @property
+    def RETENTION(self) -> Retention | None:
+        """What is pruned once a day: `{"age": timedelta, "keep": number, "read_only": bool}`.
+
+        At least one of the first two; None prunes nothing.
+        """
+        value = getattr(settings, "LIVE_NOTIFY_RETENTION", None)
+        return None if value is None else Retention(**value)
 
     @property
     def CHANNEL_LAYER(self) -> str:

@@ -275,7 +275,7 @@ class LiveNotifyConsumer(AsyncConsumer):
         return answer
 
     async def _may_join(self, user: Any, name: Any) -> bool:
-        """Say whether a user may have a topic that was allowed before, by whatever happened since."""
+        """Say whether a user may have a topic now; it was allowed once."""
         try:
             await self._check_topic(user, name)
         except CommandError:
@@ -327,9 +327,7 @@ class LiveNotifyConsumer(AsyncConsumer):
             logger.debug("A connection went away while it was refused: %r", error)
 
 
-async def _finish(
-    hub: Hub, user: Any, begun: asyncio.Task[None] | None, left: list[Frame]
-) -> None:
+async def _finish(hub: Hub, user: Any, begun: asyncio.Task[None] | None, left: list[Frame]) -> None:
     """Carry out the changes of state of a connection that is gone, in their order, unanswered."""
 
     async def carry_out() -> None:

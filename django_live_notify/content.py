@@ -17,7 +17,7 @@ from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
 from django.utils import timezone
 from django.utils.functional import Promise
-from django.utils.translation import gettext, override
+from django.utils.translation import gettext, gettext_lazy, override, pgettext_lazy
 
 TITLE_LENGTH = 255
 # In characters: a frame has to fit into what may wait for a client.
@@ -134,21 +134,43 @@ def check_message(
     return text, translated
 
 
-def check_expires(expires: Any, now: datetime) -> datetime | None:
-    """Return the time of expiry, given as an aware datetime or as a timedelta from now."""
+def check_expires(expires: Any, said_at: datetime) -> datetime | None:
+    """Return the time of expiry, given as a datetime or as a timedelta from when it is said."""
     if expires is None:
         return None
-    if isinstance(expires, timedelta):
-        expires = now + expires
-    if not isinstance(expires, datetime):
-        raise TypeError(f"expires must be a datetime or a timedelta, not {type(expires).__name__}.")
-    if settings.USE_TZ and timezone.is_naive(expires):
-        expires = timezone.make_aware(expires)
-    elif not settings.USE_TZ and timezone.is_aware(expires):
-        expires = timezone.make_naive(expires)
-    if expires <= now:
-        raise ValueError(f"expires {expires.isoformat()} is not in the future.")
+    expires = check_time(expires, "expires", said_at)
+    if expires <= said_at:
+        raise ValueError(
+            f"expires {expires.isoformat()} is not in the future"
+            f" of what is said {said_at.isoformat()}."
+        )
     return expires
+
+
+def check_time(value: Any, what: str, now: datetime) -> datetime:
+    """Return a time as the site's USE_TZ has it, given as a datetime or as a timedelta from now."""
+    if isinstance(value, timedelta):
+        try:
+            return now + value
+        except OverflowError:
+            raise ValueError(
+                f"{what} is {value.days} days away: that is beyond all years."
+            ) from None
+    if not isinstance(value, datetime):
+        raise TypeError(f"{what} must be a datetime or a timedelta, not {type(value).__name__}.")
+    if settings.USE_TZ and timezone.is_naive(value):
+        return timezone.make_aware(value)
+    if not settings.USE_TZ and timezone.is_aware(value):
+        return timezone.make_naive(value)
+    return value
+
+
+def restore_message(text: str, *, translated: bool) -> Any:
+    """Return a title or body as `check_message()` was given it: lazy again, or plain."""
+    if not translated:
+        return text
+    context, separator, message = text.rpartition("\x04")
+    return pgettext_lazy(context, message) if separator else gettext_lazy(message)
 
 
 def render(text: str, *, translated: bool, params: Mapping[str, Any]) -> str:

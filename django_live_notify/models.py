@@ -8,6 +8,7 @@ push is open would fail or stall the caller's transaction at its commit.
 from __future__ import annotations
 
 import secrets
+from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
@@ -17,7 +18,7 @@ from django.utils.translation import gettext_lazy as _
 
 from .audiences import EVERYONE, TOPIC_LENGTH
 from .content import KEY_LENGTH, NAME_LENGTH, TITLE_LENGTH, URL_LENGTH, render
-from .querysets import NotificationQuerySet
+from .querysets import NotificationQuerySet, ScheduledQuerySet
 
 
 def _new_epoch() -> str:
@@ -185,6 +186,8 @@ class Follow(models.Model):
     # Ids: everything up to here counts as read, or seen, unless a receipt says otherwise.
     read_to = models.BigIntegerField(default=0)
     seen_to = models.BigIntegerField(default=0)
+    # In the row for everyone, an id: up to here there was something unread that was pruned.
+    pruned_to = models.BigIntegerField(default=0, editable=False)
     muted_until = models.DateTimeField(null=True, blank=True)
     changed_at = models.DateTimeField(null=True, blank=True)
 
@@ -208,16 +211,30 @@ class Follow(models.Model):
 
 
 class Scheduled(models.Model):
-    """A push that is to be made later."""
+    """A push that is to be made later, and what became of it."""
 
-    # {"keys": […]}, or the rule: {"group": pk}, {"topic": name}.
-    audience = models.JSONField()
-    # The keyword arguments of the push.
+    # {"keys": […], "groups": [pk, …]} or {"topic": name}, and {"excluded": [key, …]}.
+    audience = models.JSONField(_("to"))
+    # The arguments of push(), as scheduling.py packs them.
     content = models.JSONField()
-    publish_at = models.DateTimeField()
-    published_at = models.DateTimeField(null=True, blank=True)
-    failed_at = models.DateTimeField(null=True, blank=True)
-    error = models.TextField(blank=True, default="")
+    publish_at = models.DateTimeField(_("due"))
+    # At most one of these three.
+    published_at = models.DateTimeField(_("published at"), null=True, blank=True)
+    cancelled_at = models.DateTimeField(_("cancelled at"), null=True, blank=True)
+    failed_at = models.DateTimeField(_("failed at"), null=True, blank=True)
+    error = models.TextField(_("error"), blank=True, default="")
+    # None as well where nobody was left to be told, and once it was pruned.
+    notification = models.ForeignKey(
+        Notification,
+        verbose_name=_("notification"),
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        db_constraint=False,
+    )
+
+    objects = ScheduledQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("scheduled notification")
@@ -226,19 +243,40 @@ class Scheduled(models.Model):
             models.Index(
                 fields=["publish_at"],
                 name="live_notify_due",
-                condition=models.Q(published_at=None, failed_at=None),
+                condition=models.Q(published_at=None, cancelled_at=None, failed_at=None),
             )
         ]
 
     def __str__(self) -> str:
-        return f"{self.publish_at:%Y-%m-%d %H:%M}"
+        return self.rendered_title
+
+    @property
+    def rendered_title(self) -> str:
+        """The title in the language that is active, with its parameters."""
+        return self._render("title")
+
+    @property
+    def rendered_body(self) -> str:
+        """The body in the language that is active, with its parameters."""
+        return self._render("body")
+
+    def cancel(self) -> bool:
+        """Let it never be said; False if it was published or cancelled before, or has failed."""
+        return bool(type(self).objects.filter(pk=self.pk).cancel())
+
+    def _render(self, name: str) -> str:
+        kept = self.content
+        return render(kept[name], translated=kept[f"{name}_translated"], params=kept["params"])
 
 
 class LogState(models.Model):
     """One row: which log this is, and how far it was pruned."""
 
     epoch = models.CharField(max_length=16, default=_new_epoch)
+    # An id: a cursor below it may have missed what is gone. Moved by pruning by age alone.
     pruned_to = models.BigIntegerField(default=0)
+    # When a process last set out to prune by the setting.
+    pruned_at = models.DateTimeField(null=True, blank=True)
 
     def __str__(self) -> str:
         return self.epoch
@@ -248,6 +286,15 @@ class LogState(models.Model):
         """Return the row, which is made when it is not there: tests flush what migrations made."""
         state, _created = cls.objects.using(router.db_for_write(Notification)).get_or_create(pk=1)
         return state
+
+    @classmethod
+    def claim_pruning(cls, every: timedelta) -> bool:
+        """Say whether it is time to prune, to one of all processes that ask."""
+        now = timezone.now()
+        due = models.Q(pruned_at=None) | models.Q(pruned_at__lte=now - every)
+        state = cls.current()
+        rows = cls.objects.using(state._state.db).filter(due, pk=state.pk)
+        return bool(rows.update(pruned_at=now))
 
     @classmethod
     def renew(cls) -> None:

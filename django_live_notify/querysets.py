@@ -3,6 +3,8 @@
 An inbox is what a reader has receipts for, what was said in the topics that they follow, and what
 was said to everyone since they joined. Every verb works on the rows that the queryset has, for the
 one reader of `for_user()`, and tells `signals.state_changed` after the commit.
+
+`ScheduledQuerySet` is for what is in nobody's inbox yet.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from .conf import conf
 
 if TYPE_CHECKING:
     from .models import Notification
+    from .models import Scheduled as Scheduled  # what a queryset below is of
 
 # An unread count stops here: "99+" says enough, and counting costs by the row.
 COUNT_LIMIT = 100
@@ -281,6 +284,29 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
                 recipient_id=key, notification_id__in=[pk for pk, *_ in batch]
             ).update(**_updates(action, now))
         return [pk for pk, *_ in rows]
+
+
+class ScheduledQuerySet(models.QuerySet["Scheduled"]):
+    """What is said later, was, or cannot be."""
+
+    def pending(self) -> ScheduledQuerySet:
+        """Return what is still to come."""
+        return self.filter(published_at=None, cancelled_at=None, failed_at=None)
+
+    def due(self) -> ScheduledQuerySet:
+        """Return what is still to come and should have been said by now."""
+        return self.pending().filter(publish_at__lte=timezone.now())
+
+    def failed(self) -> ScheduledQuerySet:
+        """Return what could not be said; each has its `error`."""
+        return self.filter(failed_at__isnull=False)
+
+    def cancel(self) -> int:
+        """Let these never be said; return how many of them were still to come."""
+        from .models import Notification
+
+        rows = self.using(router.db_for_write(Notification)).pending()
+        return rows.order_by().update(cancelled_at=timezone.now())
 
 
 def _is_followed_by(user: Any) -> models.Q | models.expressions.Combinable:

@@ -19,8 +19,8 @@ from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.http import require_GET, require_POST
 
 from .conf import conf
-from .inbox import parse_change
 from .inbox import change as change_inbox
+from .inbox import parse_change
 from .live import log, protocol
 from .live.protocol import REASONS, CommandError, Cursor, Verdict
 from .models import LogState, Notification

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,13 +11,15 @@ from django.contrib.auth.models import Group, Permission
 from django.test import Client
 from django.urls import reverse
 
-from django_live_notify import EVERYONE, Topic, push
-from django_live_notify.models import Notification
+from django_live_notify import EVERYONE, Topic, push, schedule
+from django_live_notify.models import Notification, Scheduled
+from django_live_notify.scheduling import publish_due
 
 pytestmark = pytest.mark.django_db
 
 LIST = "admin:live_notify_notification_changelist"
 ADD = "admin:live_notify_notification_add"
+SCHEDULED = "admin:live_notify_scheduled_changelist"
 
 if not hasattr(get_user_model(), "is_staff"):  # pragma: no cover
     pytest.skip("This user model has no staff.", allow_module_level=True)
@@ -154,3 +157,75 @@ def test_chosen_ones_are_retracted(staff_client: Client, make_user: Any) -> None
     )
     assert "1 notification was retracted." in response.content.decode()
     assert titles_of(bob) == []
+
+
+# What is scheduled
+
+
+def test_the_list_of_what_is_scheduled_says_to_whom_and_what_became_of_it(
+    staff_client: Client, make_user: Any, django_assert_max_num_queries: Any
+) -> None:
+    bob, group = make_user("bob"), Group.objects.create(name="crew")
+    past, later = -timedelta(hours=1), timedelta(hours=1)
+    schedule(Topic("news"), "one", at=past)
+    schedule(group, "two", at=past)
+    group.delete()
+    publish_due()
+    schedule([bob, Group.objects.create(name="other")], "three", at=later)
+    cancelled = schedule(EVERYONE, "four", at=later)
+    assert cancelled is not None and cancelled.cancel()
+    for number in range(20):
+        schedule(bob, f"more {number}", at=later)
+    with django_assert_max_num_queries(12):
+        page = staff_client.get(reverse(SCHEDULED)).content.decode()
+    for text in ("followers of news", "1 user, members of 1 group", "everyone"):
+        assert text in page
+    for text in ("published", "cancelled", "to come", "failed: ValueError: The group was deleted"):
+        assert text in page
+
+
+def test_what_is_scheduled_is_looked_at_and_not_changed(
+    staff_client: Client, make_user: Any
+) -> None:
+    scheduled = schedule(make_user("bob"), "one", at=timedelta(0))
+    assert scheduled is not None
+    publish_due()
+    url = reverse("admin:live_notify_scheduled_change", args=[scheduled.pk])
+    assert "one" in staff_client.get(url).content.decode()
+    assert staff_client.post(url, {"error": "two"}).status_code == 403
+    assert staff_client.get(reverse("admin:live_notify_scheduled_add")).status_code == 403
+    delete = reverse("admin:live_notify_scheduled_delete", args=[scheduled.pk])
+    assert staff_client.post(delete, {"post": "yes"}).status_code == 403
+
+
+def test_chosen_ones_that_are_still_to_come_are_cancelled(
+    staff_client: Client, make_user: Any
+) -> None:
+    bob = make_user("bob")
+    schedule(bob, "said", at=timedelta(0))
+    publish_due()
+    schedule(bob, "to come", at=timedelta(0))
+    keys = list(Scheduled.objects.values_list("pk", flat=True))
+    response = staff_client.post(
+        reverse(SCHEDULED), {"action": "cancel", "_selected_action": keys}, follow=True
+    )
+    assert "1 scheduled notification was cancelled." in response.content.decode()
+    publish_due()
+    assert titles_of(bob) == ["said"]
+
+
+def test_only_who_may_delete_cancels(make_user: Any) -> None:
+    if not _staff():
+        pytest.skip("Every member of staff is a superuser in this user model.")
+    editor = make_user("editor", **_staff())
+    permissions = Permission.objects.filter(content_type__app_label="live_notify")
+    editor.user_permissions.set(permissions.filter(codename="view_scheduled"))
+    schedule(editor, "to come", at=timedelta(hours=1))
+    client = Client()
+    client.force_login(editor)
+    choice = {"action": "cancel", "_selected_action": [Scheduled.objects.get().pk]}
+    client.post(reverse(SCHEDULED), choice)
+    assert Scheduled.objects.pending().exists()
+    editor.user_permissions.add(permissions.get(codename="delete_scheduled"))
+    client.post(reverse(SCHEDULED), choice)
+    assert not Scheduled.objects.pending().exists()

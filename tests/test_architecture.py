@@ -10,7 +10,18 @@ from pathlib import Path
 import django_live_notify
 
 PACKAGE = Path(django_live_notify.__file__).parent
-STORE = {"api", "audiences", "conf", "content", "models", "querysets", "signals"}
+STORE = {
+    "api",
+    "audiences",
+    "conf",
+    "content",
+    "models",
+    "pruning",
+    "pushing",
+    "querysets",
+    "scheduling",
+    "signals",
+}
 ENTRY_POINTS = {"admin", "asgi", "consumers", "forms", "inbox", "urls", "views"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -44,6 +45,32 @@ def test_a_function_may_be_given_as_such_or_by_its_path() -> None:
 @pytest.mark.parametrize("value", [[], {"frames": 1}, {"frame": 0}, {"frame": "16"}])
 def test_limits_are_known_and_positive(value: Any) -> None:
     assert ids(LIVE_NOTIFY_LIMITS=value) == ["live_notify.E004"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        30,
+        timedelta(days=30),
+        {},
+        {"age": 30},
+        {"age": timedelta(0)},
+        {"keep": 0},
+        {"keep": True},
+        {"keep": 1.5},
+        {"read_only": True},
+        {"keep": 1, "read_only": 1},
+        {"keep": 1, "days": 30},
+    ],
+)
+def test_the_retention_says_what_is_kept(value: Any) -> None:
+    assert ids(LIVE_NOTIFY_RETENTION=value) == ["live_notify.E009"]
+
+
+def test_a_retention_may_be_by_age_and_by_number() -> None:
+    good = [{"age": timedelta(days=90)}, {"keep": 200}]
+    for value in [None, *good, {**good[0], **good[1], "read_only": True}]:
+        assert ids(LIVE_NOTIFY_RETENTION=value) == []
 
 
 def test_the_channel_layer_exists() -> None:

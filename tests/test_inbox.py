@@ -9,7 +9,7 @@ import pytest
 from django.contrib.auth.models import AnonymousUser
 from django.utils import timezone
 
-from django_live_notify import EVERYONE, Topic, api, follow, push
+from django_live_notify import EVERYONE, Topic, follow, push, pushing
 from django_live_notify.audiences import Audience
 from django_live_notify.models import Follow, Notification, Receipt
 
@@ -107,7 +107,7 @@ def test_a_commit_beyond_the_window_stays_unread_for_who_has_read_everything_mea
     Notification.objects.mark_all(alice, "read", up_to=latest.pk)
     late = Notification(pk=number, title="late", created_at=began)
     with django_capture_on_commit_callbacks(execute=True):
-        api._store(late, Audience.of([alice, bob]), "default")
+        pushing.store(late, Audience.of([alice, bob]), "default")
     assert titles(inbox(alice).unread()) == ["late"]
     # An exception from her watermark, which sweeps would tell without it; he has none.
     assert [receipt.recipient for receipt in late.receipts.exclude(changed_at=None)] == [alice]

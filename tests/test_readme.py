@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,10 +13,11 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.test import RequestFactory
+from django.utils import timezone
 
 from django_live_notify import api
 from django_live_notify.conf import DEFAULT_LIMITS, Conf, conf
-from django_live_notify.models import Notification
+from django_live_notify.models import Notification, Scheduled
 from tests.servers import ROOT
 
 pytestmark = pytest.mark.django_db
@@ -63,6 +65,16 @@ def test_the_examples_of_pushing_and_of_the_inbox(make_user: Any) -> None:
     assert len(names["items"]) == len(titles)
 
 
+def test_the_example_of_scheduling(make_user: Any) -> None:
+    names: dict[str, Any] = {
+        "user": make_user("alice"),
+        "group": Group.objects.create(name="crew"),
+        "trial_ends": timezone.now() + timedelta(days=14),
+    }
+    exec(find_example("schedule(user"), names)
+    assert [row.rendered_title for row in Scheduled.objects.pending()] == ["Stand-up"]
+
+
 def test_the_example_of_messages() -> None:
     names: dict[str, Any] = {}
     exec(find_example("def on_message"), names)
@@ -80,9 +92,10 @@ def test_the_example_of_testing() -> None:
 
 
 def test_every_example_is_run_or_is_a_step_of_the_installation() -> None:
-    run = ["# views.py", "push(EVERYONE", "inbox = ", "def on_message", "class ExportTests"]
+    run = ["# views.py", "push(EVERYONE", "inbox = ", "schedule(user"]
+    run += ["def on_message", "class ExportTests"]
     steps = [code for code in EXAMPLES if not any(words in code for words in run)]
-    assert len(steps) == 4
+    assert len(steps) == 5
     for code in steps:
         compile(code, "README.md", "exec")
         assert re.match(r"# (settings|urls|asgi)\.py\n", code)
@@ -104,5 +117,5 @@ def test_the_table_of_arguments_is_complete() -> None:
         for cell in re.findall(r"^\| (`.+?) \|", section, re.MULTILINE)
         for name in re.findall(r"`(\w+)`", cell)
     }
-    code = api.push.__code__
+    code = api.schedule.__code__
     assert told == set(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])

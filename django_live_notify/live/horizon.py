@@ -120,5 +120,5 @@ class Continuity:
         if created_at is None:
             return False
         if there is not None:
-            return there != created_at
+            return there > created_at
         return newest is not None and newest[0] < number and newest[1] > created_at

@@ -2,7 +2,8 @@
 
 A hint says "look": it is delivered at once where it carries the content, and otherwise wakes the
 sweep. The sweep alone is relied on: it reads every new row of the log and delivers what no hint
-brought. Nothing here waits for a reader or for the channel layer.
+brought. Nothing here waits for a reader or for the channel layer. While somebody listens, what is
+scheduled is published beside the sweep.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ from typing import Any, TypeVar
 from channels.layers import channel_layers
 from django.utils import timezone, translation
 
+from .. import scheduling
 from ..audiences import EVERYONE
 from ..conf import conf
 from ..models import LogState
-from . import groups, log, protocol, sessions
+from . import groups, log, protocol, retention, sessions
 from .database import Database
 from .horizon import Continuity, Horizon
 from .listener import GRACE, Listener
@@ -49,6 +51,11 @@ RECOUNT = 0.15
 
 # Readers in one job of counting: far below what its deadline allows, and others take turns.
 RECOUNT_BATCH = 100
+
+# Seconds between two looks at what is due, and for which a thread may publish it at a time: well
+# below the deadline of a job.
+PUBLISH_EVERY = 1.0
+PUBLISH_FOR = 5.0
 
 # Seconds for which a connection may last, give or take a quarter: every session is checked anew,
 # and the connections of a process spread over those that have joined it since.
@@ -120,6 +127,9 @@ class Hub:
         self._finishing: set[asyncio.Task[None]] = set()
         self._horizon: Horizon | None = None
         self._epoch = ""
+        self._pruned_to = 0
+        # Whether it moved with the last sweep: then counts are not what they were.
+        self._pruning = False
         self._wake = asyncio.Event()
         self._continuity = Continuity()
         # When what changed that sweeps told. Not by hints: one may bring the second of two changes,
@@ -132,6 +142,9 @@ class Hub:
         self._dirty: dict[str, Any] = {}
         self._recounting = False
         self._reviewing = False
+        self._publishing: asyncio.Task[None] | None = None
+        self._publishing_fails = False
+        self._published = 0.0
         self._pings: deque[tuple[float, Listener]] = deque()
         self._grace: deque[tuple[float, Listener]] = deque()
         self._layer: Any = None
@@ -280,22 +293,25 @@ class Hub:
             await self._begin()
             self._spawn(self._sweep_forever())
             self._spawn(self._beat_forever())
+            self._spawn(retention.prune_daily(self.run))
             if groups.reaches_other_processes():
                 self._spawn(self._listen_forever())
 
     async def _begin(self) -> None:
         """Take the log as it is now; what can still appear in it are holes."""
         began, self._swept_at = time.monotonic(), timezone.now()
-        self._epoch, floor, above = await self.run(log.start)
+        self._epoch, self._pruned_to, floor, above = await self.run(log.start)
+        self._pruning = False
         self._horizon = Horizon(floor, conf.COMMIT_WINDOW)
         self._horizon.record(above, began=began, now=time.monotonic())
         self._continuity = Continuity()
         self._changes.clear()
 
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def _stop_later(self) -> None:
         if self._stop_timer is None:
@@ -411,6 +427,7 @@ class Hub:
             self._wake.clear()
             if not self._listeners:
                 continue
+            self._publish_beside()
             try:
                 self._fresh_changes = {}
                 await self._sweep()
@@ -450,10 +467,16 @@ class Hub:
             )
         )
         if found.epoch != self._epoch:
+            logger.warning("The log was replaced; all clients start afresh.")
+            await self._start_over()
+            return
+        if found.pruned_to > horizon.settled:
+            logger.warning("What was not read yet was pruned; all clients start afresh.")
             await self._start_over()
             return
         if self._continuity.is_broken(found.landmark, found.newest):
             await self.run(LogState.renew)
+            logger.warning("The log was replaced; all clients start afresh.")
             await self._start_over()
             return
         for said in found.said:
@@ -472,6 +495,12 @@ class Hub:
         self._changes = _latest(found.changes, kept)
         self._swept_at = began_at
         self._mark_dirty(found.dirty)
+        if found.pruned_to != self._pruned_to:
+            self._pruned_to, self._pruning = found.pruned_to, True
+        elif self._pruning:
+            # Over for now: once, and not after each batch, which may be many.
+            self._pruning = False
+            self._mark_dirty(self._listeners)
 
     def _offer_states(self, found: log.Sweep) -> None:
         """Say what changed, unless a hint has brought a later change while this was read."""
@@ -513,10 +542,33 @@ class Hub:
                 self._with_sent.discard(listener)
 
     async def _start_over(self) -> None:
-        """Send everybody to a new start: this is another log than before."""
-        logger.warning("The log was replaced; all clients start afresh.")
+        """Send everybody to a new start: their cursors are no good any more."""
         await self._begin()
         self.close_all(Verdict.RESTARTING)
+
+    # What is scheduled
+
+    def _publish_beside(self) -> None:
+        """Publish what is due in a task of its own, which the sweep does not wait for."""
+        now = time.monotonic()
+        if self._publishing is not None and not self._publishing.done():
+            return
+        if now - self._published >= min(PUBLISH_EVERY, conf.SWEEP_INTERVAL):
+            self._published = now
+            self._publishing = self._spawn(self._publish())
+
+    async def _publish(self) -> None:
+        try:
+            await self.run(partial(scheduling.publish_due, seconds=PUBLISH_FOR))
+            self._publishing_fails = False
+        except Exception as error:
+            if not self._publishing_fails:
+                logger.warning(
+                    "What is scheduled cannot be published (%s), trying again.",
+                    type(error).__name__,
+                )
+                logger.debug("Publishing failed.", exc_info=error)
+            self._publishing_fails = True
 
     # Counts
 

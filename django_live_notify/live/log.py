@@ -53,6 +53,8 @@ class Sweep:
     """What one look at the log found."""
 
     epoch: str
+    # A cursor below it may have missed what is gone.
+    pruned_to: int = 0
     # When the row of the landmark's id was made; where there is none, the newest row.
     landmark: datetime | None = None
     newest: tuple[int, datetime] | None = None
@@ -87,12 +89,13 @@ def alias() -> str:
     return router.db_for_write(Notification)
 
 
-def start() -> tuple[str, int, list[int]]:
-    """Return the epoch, the newest id older than the window, and the ids above it."""
+def start() -> tuple[str, int, int, list[int]]:
+    """Return the epoch, how far it was pruned, the newest id older than the window, those above."""
     rows = Notification.objects.using(alias())
     floor = rows.floor()
     above = rows.filter(pk__gt=floor).values_list("pk", flat=True)
-    return LogState.current().epoch, floor, list(above)
+    log = LogState.current()
+    return log.epoch, log.pruned_to, max(floor, log.pruned_to), list(above)
 
 
 def sweep(
@@ -108,7 +111,8 @@ def sweep(
     `unseen` picks what is new from the ids in the spans: where there are many holes, spans also
     cover what is between them.
     """
-    found = Sweep(LogState.current().epoch)
+    log = LogState.current()
+    found = Sweep(log.epoch, log.pruned_to)
     notifications = Notification.objects.using(alias())
     times = notifications.values_list("pk", "created_at")
     at_landmark = times.filter(pk=landmark).first() if landmark else None
@@ -190,6 +194,10 @@ def _replay(
         changed = inbox.filter(changed_at__gte=changed_since).order_by("pk")
         late = list(changed.select_related("actor")[: limit + 1])
         states = list(_find_missed_states(user, changed_since))
+    if cursor is not None and cursor.id < _pruned_to(user):
+        # Asked for after the rows, which may have been pruned while they were read.
+        found.reset = True
+        return
     new = sum(row.pk > known for row in missed)
     if max(new, len(late)) > limit or len(missed) > most or sum(map(_size, states)) > MAX_CHANGES:
         found.reset = True
@@ -245,6 +253,15 @@ def _is_known(cursor: Cursor, log: LogState, rows: Any) -> bool:
     return cursor.epoch == log.epoch and (
         log.pruned_to <= cursor.id <= max(rows.newest_id(), log.pruned_to)
     )
+
+
+def _pruned_to(user: Any) -> int:
+    """Return the id below which something is gone that a user may not have been told."""
+    marks = Follow.objects.filter(user_id=user.pk, topic=EVERYONE.name).order_by("-pruned_to")
+    state = LogState.objects.using(alias()).values_list(
+        "pruned_to", models.Subquery(marks.values("pruned_to")[:1])
+    )
+    return max((mark or 0 for row in state for mark in row), default=0)
 
 
 def _above(inbox: Any, cursor: Cursor | None, since: datetime | None) -> Any:

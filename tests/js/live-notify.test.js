@@ -219,6 +219,13 @@ describe("notifications", () => {
     assert.deepEqual([query.get("cursor"), query.get("seen")], ["1.e.10", "14"]);
   });
 
+  test("the page after one that never got a connection asks from where that one began", () => {
+    make({ since: "2026-01-01T00:00:00Z" }).client.start();
+    make({ since: "2026-01-01T00:05:00Z" }).client.start();
+    FakeSocket.last.open();
+    assert.equal(FakeSocket.last.sentOf("hello")[0].since, "2026-01-01T00:00:00Z");
+  });
+
   test("the next page goes on where the last one was", () => {
     const first = make();
     first.client.start();

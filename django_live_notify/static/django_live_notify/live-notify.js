@@ -101,8 +101,7 @@ export class Memory {
     try {
       const { cursor, ring, time } = JSON.parse(this.storage?.getItem(this.key) ?? "{}") ?? {};
       const ids = Array.isArray(ring) ? ring.filter(Number.isInteger) : [];
-      if (parseCursor(cursor)) return { cursor, ring: ids, time: typeof time === "string" ? time : "" };
-      return { cursor: null, ring: ids, time: "" };
+      return { cursor: parseCursor(cursor) ? cursor : null, ring: ids, time: typeof time === "string" ? time : "" };
     } catch {
       return { cursor: null, ring: [], time: "" };
     }
@@ -156,8 +155,12 @@ export class LiveNotify extends EventTarget {
     super();
     this.#options = { endpoint: new URL(endpoint, globalThis.location?.href), user, csrfToken, token };
     this.#memory = new Memory(`live-notify:${endpoint}:${user ?? ""}`, storage("localStorage"));
-    // A first visit: what was said since the page was rendered.
-    this.#memory.time ||= since ?? "";
+    // A first visit: what was said since the page was rendered, also for the next page where this
+    // one never gets a connection.
+    if (!this.#memory.time && since) {
+      this.#memory.time = since;
+      this.#memory.save();
+    }
     this.#socketsBlockedUntil = Number(recall("live-notify:poll-until")) || 0;
   }
 

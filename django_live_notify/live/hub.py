@@ -123,6 +123,8 @@ class Hub:
         self._database = Database()
         self._starting = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
+        # The latest of those that must not run beside themselves.
+        self._singles: dict[Callable[[], Any], asyncio.Task[None]] = {}
         # What connections that are gone have left to do.
         self._finishing: set[asyncio.Task[None]] = set()
         self._horizon: Horizon | None = None
@@ -140,9 +142,6 @@ class Hub:
         self._swept_at = timezone.now()
         self._with_sent: set[Listener] = set()
         self._dirty: dict[str, Any] = {}
-        self._recounting = False
-        self._reviewing = False
-        self._publishing: asyncio.Task[None] | None = None
         self._publishing_fails = False
         self._published = 0.0
         self._pings: deque[tuple[float, Listener]] = deque()
@@ -313,6 +312,11 @@ class Hub:
         task.add_done_callback(self._tasks.discard)
         return task
 
+    def _spawn_single(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Spawn a task unless the one before it is still at work."""
+        if work not in self._singles or self._singles[work].done():
+            self._singles[work] = self._spawn(work())
+
     def _stop_later(self) -> None:
         if self._stop_timer is None:
             loop = asyncio.get_running_loop()
@@ -329,6 +333,8 @@ class Hub:
         self._database.close()
         self._horizon = None
         self._membership = None
+        self._singles.clear()
+        self._dirty.clear()
         self._changes.clear()
         self._pings.clear()
         self._grace.clear()
@@ -551,11 +557,9 @@ class Hub:
     def _publish_beside(self) -> None:
         """Publish what is due in a task of its own, which the sweep does not wait for."""
         now = time.monotonic()
-        if self._publishing is not None and not self._publishing.done():
-            return
         if now - self._published >= min(PUBLISH_EVERY, conf.SWEEP_INTERVAL):
             self._published = now
-            self._publishing = self._spawn(self._publish())
+            self._spawn_single(self._publish)
 
     async def _publish(self) -> None:
         try:
@@ -576,9 +580,8 @@ class Hub:
         for key in keys:
             if key in self._users:
                 self._dirty[key] = self._users[key]
-        if self._dirty and not self._recounting:
-            self._recounting = True
-            self._spawn(self._recount())
+        if self._dirty:
+            self._spawn_single(self._recount)
 
     async def _recount(self) -> None:
         batch: dict[str, Any] = {}
@@ -595,8 +598,6 @@ class Hub:
             # The next sweep tries again.
             self._dirty = {**batch, **dirty, **self._dirty}
             logger.debug("Counting failed: %r", error)
-        finally:
-            self._recounting = False
 
     # Beats
 
@@ -618,7 +619,7 @@ class Hub:
                 self._judge(self._grace.popleft()[1])
             if now - checked >= CHECK_SESSIONS_EVERY:
                 checked = now
-                self._spawn(self._check_sessions())
+                self._spawn_single(self._check_sessions)
 
     def _beat(self, kind: str) -> str:
         # The time of the last sweep: what changed since then may not have been told yet.
@@ -655,22 +656,18 @@ class Hub:
             listener.user = users[listener.session]
             if listener.key in self._users:
                 self._users[listener.key] = listener.user
-        if not self._reviewing:
-            await self._review([listener for listener in listeners if listener.topics])
+        # Beside this: the site's answers may take longer than it is to the next check.
+        self._spawn_single(self._review)
 
-    async def _review(self, listeners: list[Listener]) -> None:
+    async def _review(self) -> None:
         """Take from listeners the topics that they may not have any more."""
-        left = iter(listeners)
+        left = iter([listener for listener in self._all() if listener.topics])
 
         async def review() -> None:
             for listener in left:
                 await listener.review()
 
-        self._reviewing = True
-        try:
-            await asyncio.gather(*(review() for _ in range(REVIEWERS)))
-        finally:
-            self._reviewing = False
+        await asyncio.gather(*(review() for _ in range(REVIEWERS)))
 
     # The channel layer
 

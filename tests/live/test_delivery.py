@@ -503,6 +503,18 @@ async def test_more_readers_than_one_job_counts_are_all_counted(
 
 
 @story
+async def test_a_hub_that_ended_before_it_counted_counts_again(alice: Any) -> None:
+    async with Client(alice.http) as client:
+        await client.hello()
+        hub.get_hub()._mark_dirty([str(alice.pk)])
+        await hub.get_hub().stop()
+    async with Client(alice.http) as client:
+        await client.hello()
+        await apush(alice, "news")
+        await client.receive("unread", unread=1)
+
+
+@story
 async def test_what_was_archived_is_not_replayed_as_if_it_was_not(alice: Any) -> None:
     async with Client(alice.http) as client:
         ready = await client.hello()

@@ -17,12 +17,11 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
 
-from .conf import DEFAULT_LIMITS, Conf, Retention
+from .conf import DEFAULT_LIMITS, MEMORY_LAYER, Conf, Retention
 
 POSITIVE_NUMBERS = ["SWEEP_INTERVAL", "COMMIT_WINDOW", "HEARTBEAT", "POLL_INTERVAL"]
 FUNCTIONS = ["AUTHENTICATE", "CAN_JOIN", "ON_MESSAGE"]
 CORE_LAYER = "channels_redis.core.RedisChannelLayer"
-MEMORY_LAYER = "channels.layers.InMemoryChannelLayer"
 
 # RedisChannelLayer waits for messages for so many seconds at a time.
 CORE_LAYER_WAITS = 5

@@ -14,6 +14,9 @@ from typing import Any
 from django.conf import settings
 from django.utils.module_loading import import_string
 
+# Django Channels' layer that does not leave its process.
+MEMORY_LAYER = "channels.layers.InMemoryChannelLayer"
+
 DEFAULT_LIMITS: dict[str, int] = {
     # A command from a client, in bytes.
     "frame": 16 * 1024,

@@ -15,7 +15,7 @@ from typing import Any
 
 from django.conf import settings
 
-from ..conf import conf
+from ..conf import MEMORY_LAYER, conf
 from .waiting import within
 
 logger = logging.getLogger("django_live_notify")
@@ -27,8 +27,6 @@ COMMON = "live_notify.common"
 RENEW_AFTER = 300.0
 
 RETRY_AFTER = 1.0
-
-MEMORY_LAYER = "channels.layers.InMemoryChannelLayer"
 
 
 def user_group(key: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.contrib.admin.widgets import AutocompleteSelectMultiple
@@ -51,16 +51,18 @@ class ComposeForm(forms.ModelForm):  # type: ignore[type-arg]
         User = get_user_model()
         self.actor = actor
         self.notification: Notification | None = None
-        self.fields["users"].queryset = User._default_manager.all()  # type: ignore[attr-defined]
+        users = cast("forms.ModelMultipleChoiceField[Any]", self.fields["users"])
+        users.queryset = User._default_manager.all()
         if _can_complete(admin_site, User):
             # Any number of users: the browser asks for those that it shows.
             field = Notification._meta.get_field("actor")
-            self.fields["users"].widget = AutocompleteSelectMultiple(field, admin_site)
-            self.fields["users"].widget.choices = self.fields["users"].choices  # type: ignore[attr-defined]
-        self.fields["groups"].queryset = Group.objects.all()  # type: ignore[attr-defined]
+            users.widget = AutocompleteSelectMultiple(field, admin_site)
+            users.widget.choices = users.choices
+        groups = cast("forms.ModelMultipleChoiceField[Any]", self.fields["groups"])
+        groups.queryset = Group.objects.all()
         if not may_notify_everyone:
             choices = [choice for choice in Audience.choices if choice[0] != Audience.EVERYONE]
-            self.fields["audience"].choices = choices  # type: ignore[attr-defined]
+            cast(forms.ChoiceField, self.fields["audience"]).choices = choices
 
     def clean(self) -> dict[str, Any]:
         super().clean()

@@ -41,7 +41,7 @@ def make_user() -> MakeUser:
     def make(name: str, **values: Any) -> Any:
         User = get_user_model()
         key = f"{name}@example.com" if User.USERNAME_FIELD == "email" else name
-        create = User._default_manager.create_user  # type: ignore[attr-defined]
+        create = User._default_manager.create_user
         return create(**{User.USERNAME_FIELD: key}, password="secret", **values)
 
     return make

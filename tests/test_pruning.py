@@ -130,7 +130,7 @@ def test_nothing_goes_that_nobody_asked_for(alice: Any) -> None:
 def test_a_limit_that_says_nothing_is_refused() -> None:
     for limits in ({"older_than": timedelta(0)}, {"older_than": MONTH, "keep": 0}):
         with pytest.raises(ValueError, match="positive"):
-            prune(**limits)  # type: ignore[arg-type]
+            prune(**limits)
     with pytest.raises(ValueError, match="positive"):
         prune(older_than=MONTH, batch_size=0)
 
@@ -177,7 +177,7 @@ def test_what_may_be_news_stays_whatever_the_age(alice: Any, settings: Any) -> N
         say(alice, "settled", days=3 * minute)
         say(alice, "may be behind a hole", days=1.5 * minute)
         say(alice, "new")
-        prune(**limits)  # type: ignore[arg-type]
+        prune(**limits)
         assert titles(alice) == there() == ["may be behind a hole", "new"]
         Notification.objects.all().delete()
 
@@ -450,7 +450,7 @@ def test_what_is_nobodys_goes(alice: Any, bob: Any, make_user: Any) -> None:
     lost = say([alice, bob], "lost", days=1)
     say(alice, "newest", days=1)
     follows = Follow.objects.filter(user_id=gone.pk).count()
-    get_user_model()._default_manager.filter(pk=gone.pk)._raw_delete("default")  # type: ignore[attr-defined]
+    get_user_model()._default_manager.filter(pk=gone.pk)._raw_delete("default")
     Notification.objects.filter(pk=lost.pk)._raw_delete("default")
     assert prune(older_than=None, batch_size=1) == Pruned(
         notifications=1, receipts=4, follows=follows
@@ -665,7 +665,7 @@ def test_a_dry_run_counts_what_goes(
     retract(say(EVERYONE, "retracted", days=60, exclude=alice), days=40)
     gone = make_user("gone")
     say(gone, "for nobody", days=1)
-    get_user_model()._default_manager.filter(pk=gone.pk)._raw_delete("default")  # type: ignore[attr-defined]
+    get_user_model()._default_manager.filter(pk=gone.pk)._raw_delete("default")
     read(alice, *rows)
     read(bob, rows[0])
     say(alice, "newest")
@@ -728,7 +728,7 @@ def after_deletions(alice: Any, bob: Any, make_user: Any) -> Iterator[Notificati
     say(EVERYONE, "two", actor=bob, target=target)
     target.delete()
     # One without a trace, as it is where a push is committed after the user was deleted.
-    get_user_model()._default_manager.filter(pk__in=[actor.pk, reader.pk])._raw_delete("default")  # type: ignore[attr-defined]
+    get_user_model()._default_manager.filter(pk__in=[actor.pk, reader.pk])._raw_delete("default")
     bob.delete()
     yield said
 

@@ -370,9 +370,9 @@ def test_names_of_topics_are_checked(name: str) -> None:
 
 def test_only_topics_are_followed(alice: Any) -> None:
     with pytest.raises(TypeError, match="Expected a Topic"):
-        follow(alice, "news")  # type: ignore[arg-type]
+        follow(alice, "news")
     with pytest.raises(ValueError, match="EVERYONE"):
-        follow(alice, EVERYONE)  # type: ignore[arg-type]
+        follow(alice, EVERYONE)
     with pytest.raises(TypeError, match="Expected a saved user"):
         follow(AnonymousUser(), Topic("news"))
 

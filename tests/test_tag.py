@@ -95,7 +95,7 @@ def test_a_nonce_that_nobody_used_yet_is_one(place: str, alice: Any) -> None:
         """False until it is used, like those of Django and django-csp."""
 
         def __bool__(self) -> bool:
-            return self._wrapped is not empty  # type: ignore[attr-defined]
+            return self._wrapped is not empty
 
     nonce = LazyNonce(lambda: "abc")
     if place == "context":

@@ -197,7 +197,7 @@ def test_a_foreign_cursor_means_reset(http: Client, alice: Any, cursor: str) -> 
 
 def test_a_poll_reads_what_others_commit_meanwhile(http: Client) -> None:
     # The mark by which Django leaves a view out of ATOMIC_REQUESTS.
-    assert views.poll._non_atomic_requests == set(connections)  # type: ignore[attr-defined]
+    assert views.poll._non_atomic_requests == set(connections)
 
 
 def test_views_do_not_care_for_atomic_requests(http: Client) -> None:

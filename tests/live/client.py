@@ -99,7 +99,7 @@ class Client:
     async def __aenter__(self) -> Client:
         accepted, self.subprotocol = await self._socket.connect(timeout=DEADLINE)
         if not accepted:
-            self.closed = self.subprotocol  # type: ignore[assignment]
+            self.closed = self.subprotocol
             return self
         self._reader = asyncio.ensure_future(self._read())
         return self

@@ -220,7 +220,7 @@ async def test_the_hub_prunes_beside_its_other_work(alice: Any, daily: None) -> 
         while await count() > 2:
             await asyncio.sleep(0.01)
         assert client.closed is None
-    assert (await sync_to_async(LogState.current)()).pruned_to == rows[1].pk  # type: ignore[union-attr]
+    assert (await sync_to_async(LogState.current)()).pruned_to == rows[1].pk
 
 
 @story

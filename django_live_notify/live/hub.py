@@ -212,7 +212,7 @@ class Hub:
         frames += found.frames
         # The last one alone: a connection that is lost before it has not told all changes.
         frames[-1]["time"] = read_at
-        listener.release([protocol.encode(frame) for frame in frames], found.ids)
+        listener.release([protocol.encode(frame) for frame in frames], found.ids, found.there)
         self._with_sent.add(listener)
         now = time.monotonic()
         listener.ends_at = now + MAX_AGE * random.uniform(0.75, 1.25)
@@ -543,8 +543,8 @@ class Hub:
         assert self._horizon is not None
         settled = self._horizon.settled
         for listener in list(self._with_sent):
-            listener.sent = {number for number in listener.sent if number > settled}
-            if not listener.sent:
+            listener.forget(settled)
+            if not listener.sent and not listener.there:
                 self._with_sent.discard(listener)
 
     async def _start_over(self) -> None:

@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from ..conf import conf
@@ -49,6 +49,8 @@ class Listener:
         self.topics: set[str] = set()
         # Ids above the settled ones that were sent here already.
         self.sent: set[int] = set()
+        # Ids above the settled ones that were there before: no news, unless they come late.
+        self.there: set[int] = set()
         # The client's own cursor: what is new to this process may be old to the client.
         self.after = 0
         self.closing = False
@@ -58,7 +60,7 @@ class Listener:
         self._transmit = transmit
         self._hang_up = hang_up
         self._may_join = may_join
-        self._held: list[tuple[int | None, str]] | None = None
+        self._held: list[tuple[int | None, bool, str]] | None = None
         self._held_bytes = 0
         self._outbox: deque[tuple[str, bool]] = deque()
         self._outbox_bytes = 0
@@ -79,30 +81,46 @@ class Listener:
         """Keep live frames back until `release()`: they come behind the replay."""
         self._held, self._held_bytes = [], 0
 
-    def release(self, frames: list[str], replayed: set[int]) -> None:
-        """Send the replay, then what was held and is not in it."""
+    def release(
+        self, frames: list[str], replayed: set[int], there: Iterable[int] = frozenset()
+    ) -> None:
+        """Send the replay, then what was held and is neither in it nor was `there` before."""
         held, self._held = self._held or [], None
-        self.sent |= replayed
+        self.there = set(there)
         for text in frames:
             self.offer(text)
-        for number, text in held:
-            if number is None or number not in replayed:
+        for number, late, text in held:
+            if number is None or (number not in replayed and (late or number not in self.there)):
                 self.offer(text)
+        self.sent |= replayed
 
     def deliver(self, number: int, text: str, *, late: bool = False) -> bool:
         """Send a notification, unless this listener or its client has had it; say which."""
-        if number in self.sent or (number <= self.after and not late):
+        is_old = number <= self.after or number in self.there
+        if number in self.sent or (is_old and not late):
             return False
         self.sent.add(number)
-        self.offer(text, number=number)
+        self.offer(text, number=number, late=late)
         return True
 
-    def offer(self, text: str, *, number: int | None = None, droppable: bool = False) -> None:
+    def forget(self, settled: int) -> None:
+        """Forget the ids up to one below which nothing new can appear."""
+        self.sent = {number for number in self.sent if number > settled}
+        self.there = {number for number in self.there if number > settled}
+
+    def offer(
+        self,
+        text: str,
+        *,
+        number: int | None = None,
+        late: bool = False,
+        droppable: bool = False,
+    ) -> None:
         """Send a frame as soon as the connection takes it."""
         if self.closing:
             return
         if self._held is not None:
-            self._held.append((number, text))
+            self._held.append((number, late, text))
             self._held_bytes += len(text)
             if len(self._held) > 1 and self._is_over(len(self._held), self._held_bytes):
                 self.close(Verdict.TOO_SLOW)

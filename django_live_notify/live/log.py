@@ -80,8 +80,10 @@ class Resume:
     items: list[dict[str, Any]] = field(default_factory=list)
     # What changed below it, and what was committed too late for it: frames to send after it.
     frames: list[dict[str, Any]] = field(default_factory=list)
-    # The ids of all notifications that need not be sent again.
+    # The ids of all notifications in them.
     ids: set[int] = field(default_factory=set)
+    # Ids that a client which starts afresh finds in its first page.
+    there: list[int] = field(default_factory=list)
 
 
 def alias() -> str:
@@ -161,8 +163,9 @@ def resume(
         _replay(found, user, inbox, cursor, since, language, seen)
     if found.reset or cursor is None:
         # A client that starts afresh loads a page of what is there: the sweep, which may be behind,
-        # must not bring it again as news.
-        found.ids.update(there)
+        # must not bring it again as news. What was committed late it brings all the same: whether
+        # that was there before the client cannot be told until it is stamped.
+        found.there = there
     found.unread = inbox.unread().count_capped()
     return found
 

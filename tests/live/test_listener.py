@@ -59,6 +59,23 @@ def test_live_frames_wait_behind_the_replay_and_are_not_said_again() -> None:
     run(story)
 
 
+def test_what_was_there_before_is_not_news_unless_it_was_late() -> None:
+    async def story() -> None:
+        wire = Wire()
+        listener = make(wire)
+        listener.hold()
+        assert listener.deliver(5, "five, late", late=True)
+        assert listener.deliver(6, "six")
+        listener.release(["ready"], set(), {5, 6, 7})
+        assert not listener.deliver(7, "seven")
+        assert listener.deliver(7, "seven, late", late=True)
+        await until(lambda: wire.taken == ["ready", "five, late", "seven, late"])
+        listener.forget(7)
+        assert not listener.there
+
+    run(story)
+
+
 def test_what_the_client_has_had_is_not_news_unless_it_was_late() -> None:
     async def story() -> None:
         wire = Wire()

@@ -523,6 +523,30 @@ def test_what_was_committed_late_while_no_sweep_succeeded_is_not_lost(trial: Tri
     assert page.handled == {1, 2}
 
 
+def test_what_is_stamped_as_late_after_a_first_visit_has_begun_is_not_lost(trial: Trial) -> None:
+    first, page, (alice, *_) = trial.pages[0], trial.pages[1], trial.people
+    trial._connect(first, 0)
+    trial._sweep()
+    trial._insert(alice)
+    trial._insert(alice)
+    trial._commit(1)
+    trial._sweep()
+    # The database answers nobody for a while, a page just rendered neither: so the hole lives on.
+    trial._wait(130)
+    trial._connect(page, 0)
+    trial._do(page.disconnect)
+    for database, job in trial._jobs():
+        trial._step(database, job, "fail")
+    trial._wait(1)
+    trial._commit(0)
+    trial._connect(page, 0)
+    trial._step(*trial._jobs()[-1], "answer")
+    trial._wait(SWEEP_INTERVAL)
+    trial._sweep()
+    trial._sweep()
+    assert page.handled == {1}
+
+
 def test_a_cursor_is_not_ahead_of_what_waits_behind_a_replay(trial: Trial) -> None:
     first, page, (alice, *_) = trial.pages[0], trial.pages[1], trial.people
     trial._connect(first, 0)

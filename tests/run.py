@@ -43,7 +43,7 @@ def main():
 def run_quick(rest):
     python = prepare_environment("quick", ["--editable", f"{ROOT}[test]"])
     marks = "not servers and not browser and not faults and not packaging"
-    return subprocess.call([python, "-m", "pytest", "-m", marks, *rest], cwd=ROOT)
+    return subprocess.call([python, "-m", "pytest", "-n", "auto", "-m", marks, *rest], cwd=ROOT)
 
 
 def run_all(rest):

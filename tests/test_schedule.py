@@ -442,7 +442,7 @@ def test_a_notification_that_is_removed_leaves_the_schedule(alice: Any) -> None:
         {"to": AnonymousUser()},
         {"exclude": 7},
     ],
-    ids=str,
+    ids=lambda keys: f"{' '.join(keys)} {' '.join(type(value).__name__ for value in keys.values())}",
 )
 def test_what_is_wrong_in_a_call_raises_at_once_what_push_raises(
     alice: Any, keys: dict[str, Any]

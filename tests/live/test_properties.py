@@ -480,6 +480,8 @@ def people(transactional_db: None, make_user: Any, settings: Any) -> Iterator[No
     yield
 
 
+# A failure is told after it was made as short as can be, which takes minutes.
+@pytest.mark.timeout(900)
 def test_every_page_tells_everything_once(people: None) -> None:
     run_state_machine_as_test(
         Trial,

@@ -4,7 +4,7 @@
  *     node --experimental-vm-modules pages.js
  *
  * Reads commands, a JSON object a line: { do: "open", seed, url, tabs }, then { do: "report" },
- * { do: "wake" }, { do: "rest" }, and answers each with a line.
+ * { do: "beats" }, { do: "wake" }, { do: "rest" }, and answers each with a line.
  */
 
 import { readFile } from "node:fs/promises";
@@ -117,6 +117,7 @@ class Tab {
       fetch: async (url, options) => {
         const response = await fetch(url, { ...options, headers: { ...options.headers, Cookie } });
         if (!response.ok) this.#fail(`HTTP ${response.status}`);
+        else if (response.url.includes("/poll/")) this.beats++;
         return response;
       },
     };
@@ -182,13 +183,15 @@ class Tab {
 
   report() {
     const { status, transport, cursor } = this.client;
-    const { pages, failed, beats, lost } = this;
+    const { pages, failed, lost } = this;
     const { key } = this.config;
-    return { key, status, transport, cursor, pages, failed, beats, lost, ...this.ledger.report() };
+    return { key, status, transport, cursor, pages, failed, lost, ...this.ledger.report() };
   }
 }
 
 let tabs = [];
+
+const ask = (question) => Object.fromEntries(tabs.map((tab) => [tab.config.name, question(tab)]));
 
 const commands = {
   async open({ seed, url, tabs: configs }) {
@@ -201,7 +204,8 @@ const commands = {
   },
   wake() { for (const tab of tabs) tab.wake(); return {}; },
   rest() { for (const tab of tabs) tab.rest(); return {}; },
-  report() { return Object.fromEntries(tabs.map((tab) => [tab.config.name, tab.report()])); },
+  beats() { return ask((tab) => tab.beats); },
+  report() { return ask((tab) => tab.report()); },
 };
 
 for await (const line of createInterface({ input: process.stdin })) {

@@ -15,13 +15,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tests.proxy import Proxy
-from tests.servers import Postgres, Process, Redis, Site, find_node
+from tests.servers import Postgres, Process, Redis, Site, find_node, wait_until
 
 PAGES = Path(__file__).with_name("pages.js")
 
@@ -156,7 +156,7 @@ class Trial:
         options = self.workers[0].options()
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
         if done.returncode != 0:
-            raise AssertionError(done.stderr + (self.postgres.tail() if self.postgres else ""))
+            raise RuntimeError(done.stderr + (self.postgres.tail() if self.postgres else ""))
         return json.loads(done.stdout)
 
     def _start_writer(self, number: int) -> subprocess.Popen[str]:
@@ -193,7 +193,7 @@ class Trial:
         ]
         for thread in threads:
             thread.start()
-        time.sleep(self.seconds)
+        self.over.wait(self.seconds)
         self.over.set()
         for thread in threads:
             thread.join()
@@ -209,40 +209,37 @@ class Trial:
         self.pages.do("rest")
         self.pages.do("wake")
         began = time.monotonic()
-        while (wrong := self._compare()) and time.monotonic() - began < QUIET:
-            time.sleep(0.5)
+        # What is wrong at the deadline is in the result.
+        with suppress(AssertionError):
+            wait_until(self._agrees, "agreement", QUIET)
         self.result.quiet_after = time.monotonic() - began
-        if not wrong:
+        if not self.result.wrong:
             self._hear_beats()
-            wrong = self._compare()
-        self.result.wrong = wrong
-        if wrong:
+            self._agrees()
+        if self.result.wrong:
             for worker in self.workers:
                 print(f"{worker.server}:\n{worker.tail()}")
 
     def _hear_beats(self) -> None:
         """Wait until each page has heard some more beats, or polled as often."""
-        before = self.pages.do("report")
-        end = time.monotonic() + QUIET
-        while time.monotonic() < end:
-            now = self.pages.do("report")
-            if all(
-                tab["transport"] == "poll"
-                or tab["beats"] >= before[name]["beats"] + BEATS_AFTERWARDS
-                for name, tab in now.items()
-            ):
-                return
-            time.sleep(0.5)
-        raise AssertionError("Some pages hear no beats.")
+        before = self.pages.do("beats")
 
-    def _compare(self) -> list[str]:
+        def heard() -> bool:
+            now = self.pages.do("beats")
+            return all(now[name] >= before[name] + BEATS_AFTERWARDS for name in before)
+
+        wait_until(heard, "each page to hear some beats", QUIET)
+
+    def _agrees(self) -> bool:
+        """Note what each page has handled and what is wrong with it; say whether nothing is."""
         truth, report = self._ask_site("truth"), self.pages.do("report")
         wrong = [f"{name}: {what}" for name, tab in report.items() for what in compare(tab, truth)]
+        self.result.wrong = wrong
         self.result.notifications = len({pk for each in truth.values() for pk in each["addressed"]})
         self.result.told = sum(sum(tab["handled"].values()) for tab in report.values())
         self.result.reconnections = sum(tab["lost"] for tab in report.values())
         self.result.resets = sum(tab["resets"] for tab in report.values())
-        return wrong
+        return not wrong
 
 
 def compare(tab: dict[str, Any], truth: dict[str, Any]) -> Iterator[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -29,7 +28,7 @@ from django_live_notify import (
     scheduling,
     signals,
 )
-from django_live_notify.live import hub, publisher
+from django_live_notify.live import hub, protocol, publisher
 from django_live_notify.models import LogState, Notification, Receipt, Scheduled
 from tests.live.client import Client, story, until
 
@@ -535,15 +534,21 @@ async def test_a_change_in_a_transaction_beyond_the_window_is_told(
     assert one is not None and two is not None
 
     def change() -> None:
-        with transaction.atomic():
-            Notification.objects.for_user(alice).filter(pk=one.pk).mark_read()
-            Notification.objects.filter(pk=two.pk).retract()
-            # The hub sweeps all the while, and sees nothing of it.
-            time.sleep(1)
+        Notification.objects.for_user(alice).filter(pk=one.pk).mark_read()
+        Notification.objects.filter(pk=two.pk).retract()
 
     async with Client(alice.http) as client:
         await client.hello()
-        await sync_to_async(change)()
+        commit = await do_without_commit(change)
+        beyond = protocol.format_time(timezone.now() + timedelta(seconds=0.3))
+
+        async def swept() -> bool:
+            await client.roundtrip()
+            return bool(client.of_type("pong")[-1]["time"] > beyond)
+
+        while not await swept():
+            pass
+        await commit()
         await client.receive("state", action="read", ids=[one.pk])
         await client.receive("retracted", ids=[two.pk])
 
@@ -626,18 +631,23 @@ async def test_who_joined_a_topic_hears_what_is_emitted_to_it(alice: Any, settin
 
 async def push_without_commit(user: Any, title: str) -> Callable[[], Awaitable[None]]:
     """Push in a transaction of another thread; return what commits it."""
-    pushed, may_commit = threading.Event(), threading.Event()
+    return await do_without_commit(lambda: push(user, title))
+
+
+async def do_without_commit(job: Callable[[], Any]) -> Callable[[], Awaitable[None]]:
+    """Do something in a transaction of another thread; return what commits it."""
+    done, may_commit = threading.Event(), threading.Event()
 
     def run() -> None:
         with transaction.atomic():
-            push(user, title)
-            pushed.set()
+            job()
+            done.set()
             assert may_commit.wait(10)
         connection.close()
 
     writer = threading.Thread(target=run)
     writer.start()
-    await until(pushed.is_set)
+    await until(done.is_set)
 
     async def commit() -> None:
         may_commit.set()

@@ -142,6 +142,8 @@ class Hub:
         self._swept_at = timezone.now()
         self._with_sent: set[Listener] = set()
         self._dirty: dict[str, Any] = {}
+        # How often counts were told.
+        self._recounts = 0
         self._publishing_fails = False
         self._published = 0.0
         self._pings: deque[tuple[float, Listener]] = deque()
@@ -184,7 +186,7 @@ class Hub:
         # Whatever is committed from now on comes by the sweep; the rest is read below.
         settled, spans = self._horizon.settled, self._horizon.spans()
         # What changes while it is read is not in it; the client asks again from here.
-        read_at = protocol.now()
+        read_at, recounts = protocol.now(), self._recounts
         try:
             found = await self.run(
                 partial(log.resume, listener.user, cursor, since, listener.language, spans, seen)
@@ -214,6 +216,9 @@ class Hub:
         frames[-1]["time"] = read_at
         listener.release([protocol.encode(frame) for frame in frames], found.ids, found.there)
         self._with_sent.add(listener)
+        if self._is_at_work(self._recount) or self._recounts != recounts:
+            # What was counted before this was read is told behind it.
+            self._mark_dirty([listener.key])
         now = time.monotonic()
         listener.ends_at = now + MAX_AGE * random.uniform(0.75, 1.25)
         self._pings.append((now + conf.HEARTBEAT, listener))
@@ -314,8 +319,11 @@ class Hub:
 
     def _spawn_single(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Spawn a task unless the one before it is still at work."""
-        if work not in self._singles or self._singles[work].done():
+        if not self._is_at_work(work):
             self._singles[work] = self._spawn(work())
+
+    def _is_at_work(self, work: Callable[[], Coroutine[Any, Any, None]]) -> bool:
+        return work in self._singles and not self._singles[work].done()
 
     def _stop_later(self) -> None:
         if self._stop_timer is None:
@@ -592,7 +600,9 @@ class Hub:
                 dirty, self._dirty = self._dirty, {}
                 while dirty:
                     batch = {key: dirty.pop(key) for key in list(dirty)[:RECOUNT_BATCH]}
-                    for key, unread in (await self.run(partial(log.count_unread, batch))).items():
+                    counts = await self.run(partial(log.count_unread, batch))
+                    self._recounts += 1
+                    for key, unread in counts.items():
                         self._offer(key, protocol.encode({"type": "unread", "unread": unread}))
         except Exception as error:
             # The next sweep tries again.

@@ -28,7 +28,7 @@ from django_live_notify import (
     scheduling,
     signals,
 )
-from django_live_notify.live import hub, protocol, publisher
+from django_live_notify.live import hub, log, protocol, publisher
 from django_live_notify.models import LogState, Notification, Receipt, Scheduled
 from tests.live.client import Client, story, until
 
@@ -701,3 +701,38 @@ async def test_publishing_that_fails_or_hangs_does_not_hold_up_the_sweep(
             publisher.connect()
             may_end.set()
     assert caplog.text.count("What is scheduled cannot be published") == 1
+
+
+@story
+async def test_a_count_that_was_made_before_a_page_came_does_not_stay_on_it(
+    alice: Any, monkeypatch: Any, settings: Any
+) -> None:
+    settings.LIVE_NOTIFY_SWEEP_INTERVAL = 600
+    counted, may_be_told = threading.Event(), threading.Event()
+    count_unread = log.count_unread
+
+    def count_slowly(users: Any) -> Any:
+        counts = count_unread(users)
+        counted.set()
+        assert may_be_told.wait(10)
+        return counts
+
+    monkeypatch.setattr(log, "count_unread", count_slowly)
+    async with Client(alice.http) as page:
+        ready = await page.hello()
+        await apush(alice, "one")
+        await until(counted.is_set, "the count")
+    for signal in (signals.pushed, signals.state_changed):
+        signal.disconnect(dispatch_uid="live_notify")
+    try:
+        await apush(alice, "two")
+        async with Client(alice.http) as next_page:
+            await next_page.hello(cursor=ready["cursor"])
+            await next_page.receive_titles("one", "two")
+            may_be_told.set()
+            await until(lambda: next_page.of_type("unread"), "the count")
+            # What a hint without content does: look into the log.
+            hub.tell_all({"kind": "retracted"})
+            await until(lambda: next_page.frames[-1] == {"type": "unread", "unread": 2})
+    finally:
+        publisher.connect()

@@ -46,9 +46,12 @@ class Ledger {
 
   listen(client) {
     // A page shows the state of what it told itself; what was there before, it loads when asked.
+    // What is answered to a page that was left shows nowhere.
+    this.client = client;
     [this.shown, this.read, this.archived] = [new Set(), new Set(), new Set()];
     this.unread = 0;
-    const on = (name, handle) => client.addEventListener(name, ({ detail }) => handle(detail));
+    const isShown = () => client === this.client;
+    const on = (name, handle) => client.addEventListener(name, ({ detail }) => isShown() && handle(detail));
     on("notification", (item) => {
       this.handled[item.id] = (this.handled[item.id] ?? 0) + 1;
       this.#show(item);
@@ -58,7 +61,7 @@ class Ledger {
       for (; ; page = await client.inbox({ before: page.next })) {
         for (const item of page.items) {
           this.listed[item.id] = true;
-          this.#show(item);
+          if (isShown()) this.#show(item);
         }
         if (!page.next) break;
       }

@@ -45,6 +45,9 @@ MAX_WAITING = 10_000
 SEND_TIMEOUT = 5.0
 FLUSH_TIMEOUT = 2.0
 
+# Seconds for which a fork waits for what a new thread imports.
+FORK_TIMEOUT = 1.0
+
 # Seconds between two complaints about the same layer.
 COMPLAIN_EVERY = 60.0
 
@@ -127,6 +130,7 @@ class Publisher:
         self._lock = threading.Lock()
         self._idle = threading.Event()
         self._idle.set()
+        self._tried = threading.Event()
         self._loop = _Loop()
         self._wake = asyncio.Event()
         self._complained = 0.0
@@ -151,6 +155,10 @@ class Publisher:
     def flush(self, timeout: float = FLUSH_TIMEOUT) -> bool:
         """Wait until everything was sent, for at most so many seconds."""
         return self._idle.wait(timeout)
+
+    def wait_for_imports(self) -> None:
+        """Wait until something was sent, or could not be: layers import as they connect."""
+        self._tried.wait(FORK_TIMEOUT)
 
     def stop(self) -> None:
         """Send what waits, and end the thread."""
@@ -189,6 +197,7 @@ class Publisher:
                     continue
                 for group, hints in batch.items():
                     await self._send(layer, group, hints)
+            self._tried.set()
             self._note_idle()
 
     def _take(self) -> dict[str, deque[Hint]]:
@@ -253,6 +262,12 @@ def _get_publisher() -> Publisher:
         return _publisher
 
 
+def _before_fork() -> None:
+    # A child that imports what another thread is importing just then waits for it for ever.
+    if _publisher is not None and _publisher_pid == os.getpid():
+        _publisher.wait_for_imports()
+
+
 def _after_fork() -> None:
     global _inherited, _publisher, _publisher_lock
     # Kept, since the end of its loop would tell of an error.
@@ -268,4 +283,4 @@ def _at_exit() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork)

@@ -33,6 +33,13 @@ DEADLINE = 30.0
 # A proxy of the environment cannot reach what listens on this machine alone.
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
+# What a site's shell would have.
+SHELL_NAMES = (
+    "from django.contrib.auth.models import User\n"
+    "from django_live_notify import *\n"
+    "from django_live_notify.models import Notification\n"
+    "alice, bob = (User.objects.get(username=name) for name in ('alice', 'bob'))\n"
+)
 
 # What dies with its parent dies with the thread that started it, so one thread starts everything.
 _starter = ThreadPoolExecutor(1, "starter")
@@ -310,13 +317,7 @@ class Site(Process):
 
     def shell(self, code: str) -> str:
         """Run Python in another process, with the names that a site's shell would have."""
-        names = (
-            "from django.contrib.auth.models import User\n"
-            "from django_live_notify import *\n"
-            "from django_live_notify.models import Notification\n"
-            "alice, bob = (User.objects.get(username=name) for name in ('alice', 'bob'))\n"
-        )
-        return self.manage("shell", "-c", names + code)
+        return self.manage("shell", "-c", SHELL_NAMES + code)
 
 
 @contextmanager

@@ -65,8 +65,7 @@ class Proxy:
 
     def close(self) -> None:
         """Refuse, cut and end the thread."""
-        self.refuse()
-        self.cut()
+        self._do(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -86,6 +85,13 @@ class Proxy:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _end(self) -> None:
+        await self._refuse()
+        # Also those that are being accepted just now.
+        while len(asyncio.all_tasks()) > 1:
+            await self._cut()
+            await asyncio.sleep(0)
 
     async def _refuse(self) -> None:
         server, self._server = self._server, None

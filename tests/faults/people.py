@@ -1,7 +1,7 @@
-"""Makes the readers of a trial, and tells at its end what each of them must have.
+"""Fills the database of a trial, and tells at its end what each reader must have.
 
-python -m tests.faults.people make 40     → one JSON object: name → key and session
-python -m tests.faults.people truth       → one JSON object: key → inbox, addressed, unread
+Reads commands, a JSON object a line: { "do": "prepare", "count": 40 }, { "do": "truth" }, and
+answers each with a line: name → key and session, or key → inbox, addressed, unread.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ import django
 FOLLOWED = "news"
 
 
-def make(count: int) -> dict[str, Any]:
-    """Create readers who are signed in; two in three follow a topic."""
+def prepare(count: int) -> dict[str, Any]:
+    """Create the tables, and readers who are signed in; two in three follow a topic."""
     from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
     from django.contrib.auth.models import User
     from django.contrib.sessions.backends.db import SessionStore
+    from django.core.management import call_command
 
     from django_live_notify import Topic, follow
 
+    call_command("migrate", verbosity=0)
     people = {}
     for number in range(count):
         user = User(username=f"reader-{number}")
@@ -60,6 +62,17 @@ def truth() -> dict[str, Any]:
     return told
 
 
-if __name__ == "__main__":
+def main() -> None:
     django.setup()
-    print(json.dumps(make(int(sys.argv[2])) if sys.argv[1] == "make" else truth()))
+    from django.db import connection
+
+    commands = {"prepare": prepare, "truth": truth}
+    for line in sys.stdin:
+        keys = json.loads(line)
+        print(json.dumps(commands[keys.pop("do")](**keys)), flush=True)
+        # The server is restarted before it is asked again.
+        connection.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import random
-import signal
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,14 +117,17 @@ class Trial:
         self.workers = self._make_workers()
         for worker in self.workers:
             stack.callback(worker.close)
-        self.workers[0].manage("migrate", "--verbosity", "0")
-        people = self._ask_site("make", str(READERS))
-        for worker in self.workers:
-            worker.start()
+        command = [sys.executable, "-m", "tests.faults.people"]
+        self.people = stack.enter_context(Helper(command, **self.workers[0].options()))
+        people = self.people.do("prepare", count=READERS)
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(Process.start, self.workers))
         self.network = Proxy(*(worker.port for worker in self.workers))
         stack.callback(self.network.close)
-        self.pages = Pages(self.result.seed, f"http://127.0.0.1:{self.network.port}/", people)
-        stack.callback(self.pages.close)
+        command = [find_node(), "--experimental-vm-modules", "--no-warnings", str(PAGES)]
+        self.pages = stack.enter_context(Helper(command))
+        url = f"http://127.0.0.1:{self.network.port}/"
+        self.pages.do("open", seed=self.result.seed, url=url, tabs=list(_tabs(people)))
         self.writers = [self._start_writer(number) for number in range(WRITERS)]
         for writer in self.writers:
             stack.callback(writer.kill)
@@ -151,14 +154,6 @@ class Trial:
             )
         return workers
 
-    def _ask_site(self, *arguments: str) -> Any:
-        command = [sys.executable, "-m", "tests.faults.people", *arguments]
-        options = self.workers[0].options()
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
-        if done.returncode != 0:
-            raise RuntimeError(done.stderr + (self.postgres.tail() if self.postgres else ""))
-        return json.loads(done.stdout)
-
     def _start_writer(self, number: int) -> subprocess.Popen[str]:
         # One writer at a time on SQLite: a transaction that stays open holds up all others.
         longest = SETTINGS["COMMIT_WINDOW"] * 1.5 if self.postgres else 0.5
@@ -175,26 +170,29 @@ class Trial:
 
     def _suffer(self) -> None:
         """Let each part of the site have its own misfortunes, beside those of the others."""
-        victims = [Network(self.network), *map(Worker, self.workers)]
-        victims += [RedisServer(self.redis)] if self.redis else []
-        victims += [PostgresServer(self.postgres)] if self.postgres else []
-        seeds = [self.random.random() for _ in victims]
+        victims = [Victim(self.network, NETWORK)]
+        victims += [Victim(worker, WORKER) for worker in self.workers]
+        victims += [Victim(self.redis, REDIS)] if self.redis else []
+        victims += [Victim(self.postgres, DATABASE, (5.0, 15.0))] if self.postgres else []
+        # Those that did not happen are to be seen as well.
+        self.result.faults.update({name: 0 for victim in victims for name in victim.faults})
+        schedules = [victim.draw(self.random, self.seconds) for victim in victims]
         errors: list[BaseException] = []
 
-        def live(victim: Victim, seed: float) -> None:
+        def live(victim: Victim, schedule: Schedule) -> None:
             try:
-                for name in victim.live(random.Random(seed), self.over):
+                for name in victim.suffer(schedule, self.over):
                     self.result.faults[name] += 1
             except BaseException as error:
                 errors.append(error)
+                self.over.set()
 
         threads = [
-            threading.Thread(target=live, args=pair) for pair in zip(victims, seeds, strict=True)
+            threading.Thread(target=live, args=pair)
+            for pair in zip(victims, schedules, strict=True)
         ]
         for thread in threads:
             thread.start()
-        self.over.wait(self.seconds)
-        self.over.set()
         for thread in threads:
             thread.join()
         assert not errors, errors
@@ -203,6 +201,10 @@ class Trial:
 
     def _check(self) -> None:
         for writer in self.writers:
+            assert writer.stdin
+            writer.stdin.close()
+        for writer in self.writers:
+            writer.stdin = None
             told, _ = writer.communicate(timeout=60)
             assert writer.returncode == 0
             self.result.said.update(json.loads(told))
@@ -232,7 +234,7 @@ class Trial:
 
     def _agrees(self) -> bool:
         """Note what each page has handled and what is wrong with it; say whether nothing is."""
-        truth, report = self._ask_site("truth"), self.pages.do("report")
+        truth, report = self.people.do("truth"), self.pages.do("report")
         wrong = [f"{name}: {what}" for name, tab in report.items() for what in compare(tab, truth)]
         self.result.wrong = wrong
         self.result.notifications = len({pk for each in truth.values() for pk in each["addressed"]})
@@ -266,27 +268,26 @@ def compare(tab: dict[str, Any], truth: dict[str, Any]) -> Iterator[str]:
         yield f"counts {tab['unread']} unread, not {mine['unread']}"
 
 
-class Pages:
-    """The process of the pages."""
+class Helper:
+    """A process that answers commands, each a JSON object in a line."""
 
-    def __init__(self, seed: str, url: str, people: dict[str, dict[str, str]]) -> None:
+    def __init__(self, command: list[str], **options: Any) -> None:
         self._process = subprocess.Popen(
-            [find_node(), "--experimental-vm-modules", "--no-warnings", str(PAGES)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options
         )
-        self.do("open", seed=seed, url=url, tabs=list(_tabs(people)))
+
+    def __enter__(self) -> Helper:
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        self._process.kill()
+        self._process.communicate()
 
     def do(self, what: str, **keys: Any) -> Any:
         """Give a command and return its answer."""
         assert self._process.stdin and self._process.stdout
         print(json.dumps({"do": what, **keys}), file=self._process.stdin, flush=True)
         return json.loads(self._process.stdout.readline())
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.communicate()
 
 
 def _tabs(people: dict[str, dict[str, str]]) -> Iterator[dict[str, Any]]:
@@ -306,115 +307,83 @@ def _tabs(people: dict[str, dict[str, str]]) -> Iterator[dict[str, Any]]:
             yield alone
 
 
+@dataclass(frozen=True)
+class Fault:
+    """What begins a fault, what ends it, and how many seconds are between, least and most."""
+
+    begin: Callable[[Any], None]
+    end: Callable[[Any], None] = lambda thing: None
+    seconds: tuple[float, float] = (0.0, 0.0)
+
+
+def _refuse_and_cut(network: Proxy) -> None:
+    network.refuse()
+    network.cut()
+
+
+WORKER = {
+    "worker killed": Fault(Process.kill, Process.start, (0, 3)),
+    "worker terminated": Fault(Process.stop, Process.start),
+    "worker frozen": Fault(Process.freeze, Process.thaw, (1, 5)),
+}
+NETWORK = {
+    "sockets cut": Fault(Proxy.cut),
+    "connections refused": Fault(_refuse_and_cut, Proxy.accept, (0.5, 4)),
+    "network silent": Fault(Proxy.go_silent, Proxy.pass_through, (1, 15)),
+    # Never heard of again, as behind a router that lost its table.
+    "connections forgotten": Fault(Proxy.silence_existing),
+}
+REDIS = {
+    # It comes back empty.
+    "redis killed": Fault(Redis.kill, Redis.start, (0, 6)),
+    "redis frozen": Fault(Redis.freeze, Redis.thaw, (1, 10)),
+}
+DATABASE = {
+    "database restarted": Fault(Postgres.stop, Postgres.start, (0, 3)),
+    "database crashed": Fault(Postgres.kill, Postgres.start),
+    "database frozen": Fault(Postgres.freeze, Postgres.thaw, (1, 8)),
+}
+
+# Pauses before faults, their names, and for how long they last, in seconds.
+Schedule = list[tuple[float, str, float]]
+
+
+@dataclass(frozen=True)
 class Victim:
-    """A part of the site, which suffers what its methods in `faults` do, and recovers."""
+    """A part of the site, which suffers faults and recovers."""
 
+    thing: Any
+    faults: dict[str, Fault]
     # Seconds between two faults.
-    pause = (2.0, 8.0)
+    pause: tuple[float, float] = (2.0, 8.0)
 
-    faults: dict[str, Callable[[Any, random.Random, threading.Event], None]]
+    def draw(self, chance: random.Random, seconds: float) -> Schedule:
+        """Draw what fits into so many seconds: each fault in its turn, in an order of chance.
 
-    def live(self, chance: random.Random, over: threading.Event) -> Iterator[str]:
-        """Suffer until it is over, and yield the name of each fault."""
+        All of them happen once at least: where there is little time, everything is shorter.
+        """
+        schedule: Schedule = []
         names: list[str] = []
-        while not over.wait(chance.uniform(*self.pause)):
-            # Each in its turn, in an order of chance: a short trial has all of them, too.
+        left = seconds
+        while True:
             names = names or chance.sample(list(self.faults), len(self.faults))
             name = names.pop()
-            self.faults[name](self, chance, over)
+            pause = chance.uniform(*self.pause)
+            length = chance.uniform(*self.faults[name].seconds)
+            left -= pause + length
+            if left < 0 and len(schedule) >= len(self.faults):
+                break
+            schedule.append((pause, name, length))
+        scale = min(1.0, seconds / sum(pause + length for pause, _, length in schedule))
+        return [(pause * scale, name, length * scale) for pause, name, length in schedule]
+
+    def suffer(self, schedule: Schedule, over: threading.Event) -> Iterator[str]:
+        """Suffer what was drawn, unless it is over before, and yield the name of each fault."""
+        for pause, name, length in schedule:
+            if over.wait(pause):
+                return
+            fault = self.faults[name]
+            fault.begin(self.thing)
+            over.wait(length)
+            fault.end(self.thing)
             yield name
-
-
-class Worker(Victim):
-    def __init__(self, site: Site) -> None:
-        self.site = site
-
-    def kill(self, chance: random.Random, over: threading.Event) -> None:
-        self.site.kill()
-        over.wait(chance.uniform(0, 3))
-        self.site.start()
-
-    def terminate(self, chance: random.Random, over: threading.Event) -> None:
-        self.site.stop(signal.SIGTERM)
-        self.site.start()
-
-    def freeze(self, chance: random.Random, over: threading.Event) -> None:
-        self.site.freeze()
-        over.wait(chance.uniform(1, 5))
-        self.site.thaw()
-
-    faults = {"worker killed": kill, "worker terminated": terminate, "worker frozen": freeze}
-
-
-class RedisServer(Victim):
-    def __init__(self, redis: Redis) -> None:
-        self.redis = redis
-
-    def kill(self, chance: random.Random, over: threading.Event) -> None:
-        self.redis.kill()
-        over.wait(chance.uniform(0, 6))
-        self.redis.start()
-
-    def freeze(self, chance: random.Random, over: threading.Event) -> None:
-        self.redis.freeze()
-        over.wait(chance.uniform(1, 10))
-        self.redis.thaw()
-
-    faults = {"redis killed": kill, "redis frozen": freeze}
-
-
-class PostgresServer(Victim):
-    pause = (5.0, 15.0)
-
-    def __init__(self, postgres: Postgres) -> None:
-        self.postgres = postgres
-
-    def restart(self, chance: random.Random, over: threading.Event) -> None:
-        self.postgres.stop()
-        over.wait(chance.uniform(0, 3))
-        self.postgres.start()
-
-    def crash(self, chance: random.Random, over: threading.Event) -> None:
-        self.postgres.kill()
-        self.postgres.start()
-
-    def freeze(self, chance: random.Random, over: threading.Event) -> None:
-        self.postgres.freeze()
-        over.wait(chance.uniform(1, 8))
-        self.postgres.thaw()
-
-    faults = {
-        "database restarted": restart,
-        "database crashed": crash,
-        "database frozen": freeze,
-    }
-
-
-class Network(Victim):
-    def __init__(self, proxy: Proxy) -> None:
-        self.proxy = proxy
-
-    def cut(self, chance: random.Random, over: threading.Event) -> None:
-        self.proxy.cut()
-
-    def refuse(self, chance: random.Random, over: threading.Event) -> None:
-        self.proxy.refuse()
-        self.proxy.cut()
-        over.wait(chance.uniform(0.5, 4))
-        self.proxy.accept()
-
-    def go_silent(self, chance: random.Random, over: threading.Event) -> None:
-        self.proxy.go_silent()
-        over.wait(chance.uniform(1, 15))
-        self.proxy.pass_through()
-
-    def forget(self, chance: random.Random, over: threading.Event) -> None:
-        # Connections that are never heard of again, as behind a router that lost its table.
-        self.proxy.silence_existing()
-
-    faults = {
-        "sockets cut": cut,
-        "connections refused": refuse,
-        "network silent": go_silent,
-        "connections forgotten": forget,
-    }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { beforeEach, describe, mock, test } from "node:test";
 
-import { FakeSocket, makeBrowser, settle } from "./browser.js";
+import { FakeSocket, FakeStorage, makeBrowser, settle } from "./browser.js";
 import { LiveNotify, Memory, backoff, parseCursor, verdict } from "../../django_live_notify/static/django_live_notify/live-notify.js";
 
 const POLL = { items: [], states: [], unread: 0, reset: false, cursor: "1.e.0", next: 5 };
@@ -239,6 +239,26 @@ describe("notifications", () => {
     FakeSocket.last.receive({ type: "ready", unread: 2, heartbeat: 25 });
     FakeSocket.last.receive(frame([11, 12], { replay: true, cursor: "1.e.12" }));
     assert.deepEqual(second.titles(), ["n11"]);
+  });
+
+  test("a page that dies in the middle of a replay leaves the rest to the next one", () => {
+    const first = make();
+    first.client.start();
+    FakeSocket.last.ready({ cursor: "1.e.10" });
+    const left = new FakeStorage();
+    first.client.addEventListener("notification", ({ detail }) => {
+      // What there is when the page dies just now.
+      if (detail.id === 11) left.values = new Map(localStorage.values);
+    });
+    FakeSocket.last.receive(frame([11, 12], { replay: true, cursor: "1.e.12" }));
+    globalThis.localStorage = left;
+    const second = make();
+    second.client.start();
+    FakeSocket.last.open();
+    assert.equal(FakeSocket.last.sent[0].cursor, "1.e.10");
+    FakeSocket.last.receive({ type: "ready", unread: 2, heartbeat: 25 });
+    FakeSocket.last.receive(frame([11, 12], { replay: true, cursor: "1.e.12" }));
+    assert.ok(second.titles().includes("n12"));
   });
 
   test("what was retracted or read before it arrived stays so", () => {
@@ -713,6 +733,19 @@ describe("polling", () => {
 });
 
 describe("requests", () => {
+  test("a page of the inbox that comes late brings no old count", async () => {
+    const { client } = make();
+    client.start();
+    FakeSocket.last.ready({ unread: 1 });
+    let answer;
+    browser.answer = () => new Promise((resolve) => { answer = resolve; });
+    const page = client.inbox();
+    FakeSocket.last.receive({ type: "unread", unread: 2 });
+    answer({ items: [], next: null, unread: 1, cursor: "1.e.0" });
+    assert.equal((await page).unread, 1);
+    assert.equal(client.unread, 2);
+  });
+
   async function live() {
     const made = make();
     made.client.start();

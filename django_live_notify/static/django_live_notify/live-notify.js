@@ -226,7 +226,8 @@ export class LiveNotify extends EventTarget {
     const query = { before, limit, kind, unread: unread ? 1 : null, archived: archived ? 1 : null };
     const page = await this.#fetch("inbox/", query);
     for (const item of page.items) this.#note(item.id);
-    this.#setUnread(page.unread);
+    // With a socket, this may come behind a later count.
+    if (!this.#ready) this.#setUnread(page.unread);
     return page;
   }
 

@@ -442,7 +442,7 @@ def test_a_notification_that_is_removed_leaves_the_schedule(alice: Any) -> None:
         {"to": AnonymousUser()},
         {"exclude": 7},
     ],
-    ids=lambda keys: f"{' '.join(keys)} {' '.join(type(value).__name__ for value in keys.values())}",
+    ids=lambda keys: " ".join(f"{key}={type(value).__name__}" for key, value in keys.items()),
 )
 def test_what_is_wrong_in_a_call_raises_at_once_what_push_raises(
     alice: Any, keys: dict[str, Any]

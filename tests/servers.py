@@ -309,7 +309,8 @@ class Site(Process):
             [sys.executable, "manage.py", *arguments],
             capture_output=True,
             text=True,
-            timeout=DEADLINE,
+            # An interpreter and Django start in it, beside whatever else the machine does.
+            timeout=3 * DEADLINE,
             **self.options(),
         )
         assert done.returncode == 0, done.stderr

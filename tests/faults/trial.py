@@ -130,6 +130,7 @@ class Trial:
         self.pages.do("open", seed=self.result.seed, url=url, tabs=list(_tabs(people)))
         self.writers = [self._start_writer(number) for number in range(WRITERS)]
         for writer in self.writers:
+            stack.enter_context(writer)
             stack.callback(writer.kill)
 
     def _make_workers(self) -> list[Site]:

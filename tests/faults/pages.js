@@ -181,8 +181,8 @@ class Tab {
     this.timer = null;
   }
 
-  /** As a reader does who comes back to the tab. */
-  wake() { this.window.dispatchEvent(new Event("focus")); }
+  /** As a reader does who comes back to a tab that waits; what is half-open is for the page to notice. */
+  wake() { if (this.client.status === "waiting") this.window.dispatchEvent(new Event("focus")); }
 
   report() {
     const { status, transport, cursor } = this.client;

@@ -95,8 +95,13 @@ class Proxy:
 
     async def _refuse(self) -> None:
         server, self._server = self._server, None
-        if server is not None:
-            server.close()
+        if server is None:
+            return
+        for listening in server.sockets:
+            self._loop.remove_reader(listening)
+        # What has just been accepted gets its transport now: it is lost where the server is closed.
+        await asyncio.sleep(0)
+        server.close()
 
     async def _accept(self) -> None:
         if self._server is None:

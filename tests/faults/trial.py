@@ -132,6 +132,9 @@ class Trial:
         for writer in self.writers:
             stack.enter_context(writer)
             stack.callback(writer.kill)
+        # What they read when they start may not befall a fault.
+        for writer in self.writers:
+            assert writer.stdout and writer.stdout.readline() == "ready\n"
 
     def _make_workers(self) -> list[Site]:
         lying = self.stage.layer == "unreliable"

@@ -2,8 +2,8 @@
 
     python -m tests.faults.writer <seed> <seconds that a transaction may stay open>
 
-Prints what it did as one JSON object. Whether a commit that failed took place after all is nobody's
-guess here: the database is asked at the end.
+Prints that it is ready, and at its end what it did as one JSON object. Whether a commit that failed
+took place after all is nobody's guess here: the database is asked at the end.
 """
 
 from __future__ import annotations
@@ -174,6 +174,7 @@ def main(seed: str, longest: float) -> None:
     threads = [threading.Thread(target=writer.run) for writer in writers]
     for thread in threads:
         thread.start()
+    print("ready", flush=True)
     sys.stdin.read()
     stop.set()
     for thread in threads:

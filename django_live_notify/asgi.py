@@ -21,10 +21,12 @@ logger = logging.getLogger("django_live_notify")
 def with_live_notify(application: Application) -> Application:
     """Serve the socket where the site's URLconf includes `django_live_notify.urls`.
 
-    Every other scope goes to `application`. Sockets that nobody knows are refused where it is
-    Django's own handler, which has none. Lifespan is supported, whether it does or not.
+    Every other scope goes to `application`. Event streams and polls that one of our views began are
+    held here afterwards. Sockets that nobody knows are refused where it is Django's own handler,
+    which has none. Lifespan is supported, whether it does or not.
     """
     # Later than settings: an asgi.py may call this before or after get_asgi_application().
+    from . import holding
     from .consumers import LiveNotifyConsumer
 
     consumer = LiveNotifyConsumer.as_asgi()
@@ -35,6 +37,8 @@ def with_live_notify(application: Application) -> Application:
         elif scope["type"] == "websocket" and isinstance(application, ASGIHandler):
             await receive()
             await send({"type": "websocket.close"})
+        elif scope["type"] == "http":
+            await holding.serve(application, scope, receive, send)
         elif scope["type"] == "lifespan":
             await _live(application, scope, receive, send)
         else:

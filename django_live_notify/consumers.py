@@ -8,7 +8,6 @@ thread of all synchronous code on every event.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -16,12 +15,10 @@ from functools import partial
 from typing import Any
 
 from channels.consumer import AsyncConsumer, get_handler_name
-from channels.db import database_sync_to_async
 from channels.exceptions import StopConsumer
 from django.core.exceptions import PermissionDenied, ValidationError
 
 from . import inbox
-from .audiences import Topic
 from .conf import conf
 from .live import protocol, sessions
 from .live.hub import Hub, get_hub
@@ -192,9 +189,9 @@ class LiveNotifyConsumer(AsyncConsumer):
                 language,
                 transmit=self._transmit,
                 hang_up=self._hang_up,
-                may_join=self._may_join,
+                may_join=inbox.may_join,
             )
-            listener.topics = await self._joinable(user, hello.get("join"))
+            listener.topics = await inbox.joinable(user, hello.get("join"))
             self.listener = listener
             await self.hub.admit(
                 listener,
@@ -215,7 +212,7 @@ class LiveNotifyConsumer(AsyncConsumer):
         request = sessions.make_request(self.scope)
         token = hello.get("token")
         if token is not None and conf.AUTHENTICATE is not None:
-            user = await _call(conf.AUTHENTICATE, request, token)
+            user = await inbox.call(conf.AUTHENTICATE, request, token)
             if user is None or not user.is_active or not user.is_authenticated:
                 return None
             return user, sessions.session_of(user), sessions.language_of(request)
@@ -225,12 +222,6 @@ class LiveNotifyConsumer(AsyncConsumer):
 
         found = await self.hub.run(authenticate)
         return (*found, sessions.language_of(request)) if found else None
-
-    async def _joinable(self, user: Any, names: Any) -> set[str]:
-        if not isinstance(names, list):
-            return set()
-        asked = names[: conf.LIMITS["topics"]]
-        return {name for name in asked if await self._may_join(user, name)}
 
     # Commands
 
@@ -250,7 +241,7 @@ class LiveNotifyConsumer(AsyncConsumer):
         assert self.listener is not None
         if len(self.listener.topics) >= conf.LIMITS["topics"]:
             raise CommandError("forbidden", "This connection has joined enough topics.")
-        name = await self._check_topic(self.listener.user, frame.get("topic"))
+        name = await inbox.check_topic(self.listener.user, frame.get("topic"))
         self.listener.topics.add(name)
 
     async def _leave(self, frame: Frame) -> None:
@@ -259,42 +250,15 @@ class LiveNotifyConsumer(AsyncConsumer):
 
     async def _message(self, frame: Frame) -> Any:
         assert self.listener is not None
-        on_message = conf.ON_MESSAGE
-        if on_message is None:
-            raise CommandError("forbidden", "This site takes no messages.")
-        name = frame.get("name")
-        if not isinstance(name, str) or not name:
-            raise CommandError("invalid", "A message needs a name.")
+        message = inbox.parse_message(frame)
         try:
-            answer = await _call(on_message, self.listener.user, name, frame.get("data"))
-        except PermissionDenied as error:
-            raise CommandError("forbidden", str(error) or "Not allowed.") from None
-        except ValidationError as error:
-            raise CommandError("invalid", " ".join(error.messages)) from None
+            answer = await inbox.call(
+                message.function, self.listener.user, message.name, message.data
+            )
+        except (PermissionDenied, ValidationError) as error:
+            raise inbox.refusal(error) from None
         protocol.encode({"data": answer})
         return answer
-
-    async def _may_join(self, user: Any, name: Any) -> bool:
-        """Say whether a user may have a topic now; it was allowed once."""
-        try:
-            await self._check_topic(user, name)
-        except CommandError:
-            return False
-        except Exception as error:
-            # The client names its topics again and again: one alone must not keep it out.
-            logger.error("LIVE_NOTIFY_CAN_JOIN failed; the topic is left out.", exc_info=error)
-            return False
-        return True
-
-    async def _check_topic(self, user: Any, name: Any) -> str:
-        try:
-            topic = Topic(name)
-        except (TypeError, ValueError) as error:
-            raise CommandError("invalid", str(error)) from None
-        can_join = conf.CAN_JOIN
-        if can_join is None or not await _call(can_join, user, topic.name):
-            raise CommandError("forbidden", "This topic cannot be joined.")
-        return topic.name
 
     command_handlers: dict[str, Callable[[LiveNotifyConsumer, Frame], Awaitable[Any]]] = {
         **dict.fromkeys(inbox.ACTIONS, _change_state),
@@ -348,10 +312,3 @@ async def _finish(hub: Hub, user: Any, begun: asyncio.Task[None] | None, left: l
         await within(FINISH_TIMEOUT, carry_out())
     except TimeoutError:
         logger.warning("Changes of state that came with a close took too long.")
-
-
-async def _call(function: Callable[..., Any], *args: Any) -> Any:
-    """Call a function of the site, which may be async, without holding up other readers."""
-    if inspect.iscoroutinefunction(function):
-        return await function(*args)
-    return await database_sync_to_async(function, thread_sensitive=False)(*args)

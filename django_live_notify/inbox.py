@@ -1,20 +1,40 @@
-"""What readers ask of their inbox, by socket and by HTTP alike."""
+"""What readers ask of their inbox and of the site, by socket and by HTTP alike."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from channels.db import database_sync_to_async
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import InterfaceError, OperationalError
 
+from .audiences import Topic
 from .conf import conf
 from .live import log
 from .live.protocol import CommandError
 from .models import Notification
 from .querysets import ACTIONS, NotificationQuerySet
 
-__all__ = ["ACTIONS", "Change", "change", "is_outage", "parse_change"]
+__all__ = [
+    "ACTIONS",
+    "Change",
+    "Message",
+    "call",
+    "change",
+    "check_topic",
+    "is_outage",
+    "joinable",
+    "may_join",
+    "parse_change",
+    "parse_message",
+    "refusal",
+]
+
+logger = logging.getLogger("django_live_notify")
 
 MAX_ID = 2**63 - 1
 
@@ -68,6 +88,70 @@ def change(user: Any, wanted: Change) -> None:
 def is_outage(error: BaseException) -> bool:
     """Say whether an error means that the database cannot be reached just now."""
     return isinstance(error, (OperationalError, InterfaceError, TimeoutError))
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message to the site, and the function of the site that answers it."""
+
+    function: Callable[..., Any]
+    name: str
+    data: Any
+
+
+def parse_message(keys: Any) -> Message:
+    """Return a message to the site. Raises CommandError where it is none, or none is taken."""
+    if conf.ON_MESSAGE is None:
+        raise CommandError("forbidden", "This site takes no messages.")
+    name = keys.get("name") if isinstance(keys, Mapping) else None
+    if not isinstance(name, str) or not name:
+        raise CommandError("invalid", "A message needs a name.")
+    return Message(conf.ON_MESSAGE, name, keys.get("data"))
+
+
+def refusal(error: PermissionDenied | ValidationError) -> CommandError:
+    """Return how it is said that the site's function refused a message."""
+    if isinstance(error, PermissionDenied):
+        return CommandError("forbidden", str(error) or "Not allowed.")
+    return CommandError("invalid", " ".join(error.messages))
+
+
+async def joinable(user: Any, names: Any) -> set[str]:
+    """Return those of the topics that a connection asked for which a user may join."""
+    if not isinstance(names, list):
+        return set()
+    return {name for name in names[: conf.LIMITS["topics"]] if await may_join(user, name)}
+
+
+async def may_join(user: Any, name: Any) -> bool:
+    """Say whether a user may join a topic now."""
+    try:
+        await check_topic(user, name)
+    except CommandError:
+        return False
+    except Exception as error:
+        # The client names its topics again and again: one alone must not keep it out.
+        logger.error("LIVE_NOTIFY_CAN_JOIN failed; the topic is left out.", exc_info=error)
+        return False
+    return True
+
+
+async def check_topic(user: Any, name: Any) -> str:
+    """Return the name of a topic that a user may join. Raises CommandError for any other."""
+    try:
+        topic = Topic(name)
+    except (TypeError, ValueError) as error:
+        raise CommandError("invalid", str(error)) from None
+    if conf.CAN_JOIN is None or not await call(conf.CAN_JOIN, user, topic.name):
+        raise CommandError("forbidden", "This topic cannot be joined.")
+    return topic.name
+
+
+async def call(function: Callable[..., Any], *args: Any) -> Any:
+    """Call a function of the site, which may be async, without holding up other readers."""
+    if inspect.iscoroutinefunction(function):
+        return await function(*args)
+    return await database_sync_to_async(function, thread_sensitive=False)(*args)
 
 
 def _is_id(value: Any) -> bool:

@@ -12,6 +12,8 @@ app_name = "live_notify"
 urlpatterns = [
     path("inbox/", views.inbox, name="inbox"),
     *[path(f"{action}/", views.change, {"action": action}, name=action) for action in ACTIONS],
+    path("message/", views.message, name="message"),
     path("poll/", views.poll, name="poll"),
+    path("events/", views.events, name="events"),
     path("socket/", views.socket, name="socket"),
 ]

@@ -1,16 +1,23 @@
-"""The JSON inbox, changes of state, and the poll: all scoped to the reader.
+"""The paths over HTTP, in JSON and scoped to the reader: inbox, changes, messages, poll, events.
 
-Plain synchronous views: they work under WSGI and ASGI, and hold no worker.
+Plain synchronous views: they work under WSGI and ASGI, and hold no worker. What is to be held open
+they leave to `holding.py`.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
+import math
 from collections.abc import Callable
+from copy import copy
 from functools import wraps
 from typing import Any
 
+from asgiref.sync import async_to_sync
 from django.conf import settings
+from django.contrib.auth.decorators import login_not_required
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils.translation import get_language
@@ -18,10 +25,11 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.http import require_GET, require_POST
 
+from . import holding
 from .conf import conf
 from .inbox import change as change_inbox
-from .inbox import parse_change
-from .live import log, protocol
+from .inbox import parse_change, parse_message, refusal
+from .live import log, protocol, sessions
 from .live.protocol import REASONS, CommandError, Cursor, Verdict
 from .models import LogState, Notification
 
@@ -46,7 +54,8 @@ def _for_readers(view: View) -> View:
         except CommandError as error:
             return JsonResponse({"code": error.code, "message": error.message}, status=400)
 
-    return never_cache(wrapped)
+    # It answers whoever is not signed in by itself, and not by a page to sign in.
+    return never_cache(login_not_required(wrapped))
 
 
 def _non_atomic(view: View) -> View:
@@ -86,42 +95,60 @@ def inbox(request: HttpRequest) -> HttpResponse:
 @_for_readers
 def change(request: HttpRequest, action: str) -> HttpResponse:
     """Change the state of the reader's notifications, named by ids or up to one."""
-    if len(request.body) > conf.LIMITS["frame"]:
-        raise CommandError("too_large", "The body is too large.")
-    try:
-        keys = json.loads(request.body)
-    except (ValueError, RecursionError):
-        raise CommandError("invalid", "The body must be JSON.") from None
-    change_inbox(request.user, parse_change(action, keys))
+    change_inbox(request.user, parse_change(action, _read_json(request)))
     inbox = Notification.objects.using(log.alias()).for_user(request.user)
     return JsonResponse({"unread": inbox.unread().count_capped()})
+
+
+@require_POST
+@csrf_protect
+@_for_readers
+def message(request: HttpRequest) -> HttpResponse:
+    """Hand a message to the site's LIVE_NOTIFY_ON_MESSAGE and return what it returns."""
+    said = parse_message(_read_json(request))
+    function = said.function
+    if inspect.iscoroutinefunction(function):
+        function = async_to_sync(function)
+    try:
+        answer = function(request.user, said.name, said.data)
+    except (PermissionDenied, ValidationError) as error:
+        raise refusal(error) from None
+    return JsonResponse({"data": answer})
 
 
 @_non_atomic
 @require_GET
 @_for_readers
 def poll(request: HttpRequest) -> HttpResponse:
-    """Return what a client has missed, at once."""
+    """Return what a client has missed: at once, or held until there is something to say."""
+    wait, known = _seconds(request, "wait"), request.GET.get("known")
+    handover = holding.find(request)
+    if wait and handover is not None:
+        return handover.hold(holding.Poll(_asked(request), wait, known), JsonResponse({}))
     cursor = Cursor.parse(request.GET.get("cursor"))
     since = protocol.parse_time(request.GET.get("since"))
     time = protocol.now()
     # Nothing is remembered between two polls, so the cursor stays below what may still be in an
     # open transaction; what is above it comes again, and the client knows what it has handled.
     reached = Notification.objects.using(log.alias()).floor()
-    language = get_language() or settings.LANGUAGE_CODE
     seen = protocol.parse_id(request.GET.get("seen"))
-    found = log.resume(request.user, cursor, since, language, seen=seen)
-    return JsonResponse(
-        {
-            "items": found.items,
-            "states": found.frames,
-            "unread": found.unread,
-            "reset": found.reset,
-            "cursor": str(Cursor(found.epoch, reached)),
-            "time": time,
-            "next": conf.POLL_INTERVAL,
-        }
-    )
+    found = log.resume(request.user, cursor, since, _language(), seen=seen)
+    answer = protocol.polled(found, Cursor(found.epoch, reached), time)
+    return JsonResponse({**answer, "next": conf.POLL_INTERVAL})
+
+
+@_non_atomic
+@require_GET
+@_for_readers
+def events(request: HttpRequest) -> HttpResponse:
+    """Send frames as they come, as an event stream, where the server can hold one open."""
+    handover = holding.find(request)
+    if handover is None:
+        return JsonResponse(
+            {"code": "unsupported", "message": "Event streams need with_live_notify()."}, status=501
+        )
+    asked = _asked(request, request.headers.get("Last-Event-ID"))
+    return handover.hold(holding.EventStream(asked), holding.event_response())
 
 
 def socket(request: HttpRequest) -> HttpResponse:
@@ -132,6 +159,34 @@ def socket(request: HttpRequest) -> HttpResponse:
         content_type="text/plain",
         headers={"Upgrade": "websocket"},
     )
+
+
+def _asked(request: HttpRequest, last_event: str | None = None) -> holding.Asked:
+    """Return what a request says that a socket's hello would; who comes back names an event."""
+    # Not the lazy one, which would keep the request.
+    user = copy(request.user)
+    return holding.Asked(
+        user,
+        sessions.session_of_request(request, user),
+        _language(),
+        Cursor.parse(last_event) or Cursor.parse(request.GET.get("cursor")),
+        protocol.parse_time(request.GET.get("since")),
+        protocol.parse_id(request.GET.get("seen")),
+        request.GET.getlist("join"),
+    )
+
+
+def _language() -> str:
+    return get_language() or settings.LANGUAGE_CODE
+
+
+def _read_json(request: HttpRequest) -> Any:
+    if len(request.body) > conf.LIMITS["frame"]:
+        raise CommandError("too_large", "The body is too large.")
+    try:
+        return json.loads(request.body)
+    except (ValueError, RecursionError):
+        raise CommandError("invalid", "The body must be JSON.") from None
 
 
 def _refuse(verdict: Verdict) -> HttpResponse:
@@ -146,6 +201,17 @@ def _number(request: HttpRequest, name: str) -> int | None:
     if number is None:
         raise CommandError("invalid", f"{name} must be a positive number.")
     return number
+
+
+def _seconds(request: HttpRequest, name: str) -> float:
+    """Return a number of seconds, none where nothing is given."""
+    try:
+        seconds = float(request.GET.get(name) or 0)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise CommandError("invalid", f"{name} must be a number of seconds.")
+    return seconds
 
 
 def _flag(request: HttpRequest, name: str) -> bool:

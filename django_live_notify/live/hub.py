@@ -13,6 +13,7 @@ import contextlib
 import logging
 import os
 import random
+import signal
 import threading
 import time
 from collections import deque
@@ -183,13 +184,10 @@ class Hub:
         if cursor is not None and cursor.epoch == self._epoch:
             listener.after = cursor.id
         self._register(listener)
-        # Whatever is committed from now on comes by the sweep; the rest is read below.
-        settled, spans = self._horizon.settled, self._horizon.spans()
-        # What changes while it is read is not in it; the client asks again from here.
-        read_at, recounts = protocol.now(), self._recounts
+        recounts = self._recounts
         try:
-            found = await self.run(
-                partial(log.resume, listener.user, cursor, since, listener.language, spans, seen)
+            found, reached, read_at = await self.look(
+                listener, cursor=cursor, since=since, seen=seen
             )
         except BaseException:
             self.dismiss(listener)
@@ -197,8 +195,7 @@ class Hub:
         if listener.closing:
             return
         if found.reset:
-            listener.after = settled
-        reached = Cursor(found.epoch, settled)
+            listener.after = reached.id
         first = {
             "type": "ready",
             "version": protocol.VERSION,
@@ -222,6 +219,36 @@ class Hub:
         now = time.monotonic()
         listener.ends_at = now + MAX_AGE * random.uniform(0.75, 1.25)
         self._pings.append((now + conf.HEARTBEAT, listener))
+
+    async def attend(self, listener: Listener) -> None:
+        """Register a listener that is not brought up to date, but looks itself.
+
+        Raises what the database raises; the listener is then not registered.
+        """
+        await self._start()
+        self._register(listener)
+
+    async def look(
+        self,
+        listener: Listener,
+        *,
+        cursor: Cursor | None,
+        since: datetime | None,
+        seen: int | None = None,
+    ) -> tuple[log.Resume, Cursor, str]:
+        """Read what a registered listener's client has missed.
+
+        Returns it with the cursor that it reaches, and the time from which to ask for changes.
+        """
+        assert self._horizon is not None
+        # Whatever is committed from now on comes by the sweep; the rest is read below.
+        settled, spans = self._horizon.settled, self._horizon.spans()
+        # What changes while it is read is not in it; the client asks again from here.
+        read_at = protocol.now()
+        found = await self.run(
+            partial(log.resume, listener.user, cursor, since, listener.language, spans, seen)
+        )
+        return found, Cursor(found.epoch, settled), read_at
 
     def dismiss(self, listener: Listener) -> None:
         """Forget a listener whose connection is gone or going."""
@@ -615,6 +642,8 @@ class Hub:
         checked = time.monotonic()
         while True:
             await asyncio.sleep(min(1.0, conf.HEARTBEAT / 4))
+            if self._listeners and _server_is_ending():
+                self.close_all(Verdict.RESTARTING)
             now = time.monotonic()
             while self._pings and self._pings[0][0] <= now:
                 _, listener = self._pings.popleft()
@@ -753,6 +782,17 @@ class Hub:
             # It may be in the middle of a long pause.
             self._wake.set()
         self._layer_works = works
+
+
+def _server_is_ending() -> bool:
+    """Say whether uvicorn has stopped to accept connections.
+
+    It then waits for the end of all responses, by default for ever, and tells applications only
+    afterwards; the handler of its signals leads to what it knows.
+    """
+    server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    sockets = getattr(server, "servers", None) or ()
+    return any(isinstance(each, asyncio.Server) and not each.is_serving() for each in sockets)
 
 
 def _encode(packed: dict[str, Any], language: str, touched: Touched) -> str:

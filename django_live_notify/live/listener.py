@@ -21,6 +21,9 @@ logger = logging.getLogger("django_live_notify")
 # Seconds for which a client may leave a ping unanswered.
 GRACE = 10.0
 
+# Seconds between which a client comes back that was only to acknowledge.
+AT_ONCE = (0.0, 1.0)
+
 # Seconds for the site to say whether a topic may be kept.
 REVIEW_TIMEOUT = 20.0
 
@@ -29,7 +32,9 @@ class Listener:
     """What is sent goes through here: frames in order, and a verdict at the end.
 
     A server that applies no back-pressure (daphne) takes everything at once, so what counts is what
-    the client has not acknowledged: it answers each ping, and nothing overtakes a ping.
+    the client has not acknowledged: it answers each ping, and nothing overtakes a ping. A client
+    that cannot answer acknowledges by coming back with its cursor: it has to, after as many bytes
+    as may wait for any other.
     """
 
     def __init__(
@@ -41,6 +46,7 @@ class Listener:
         transmit: Callable[[str], Awaitable[None]],
         hang_up: Callable[[int, str], Awaitable[None]],
         may_join: Callable[[Any, str], Awaitable[bool]] | None = None,
+        answers: bool = True,
     ) -> None:
         self.user = user
         self.key = protocol.user_key(user)
@@ -60,6 +66,8 @@ class Listener:
         self._transmit = transmit
         self._hang_up = hang_up
         self._may_join = may_join
+        self._answers = answers
+        self._sending_since: float | None = None
         self._held: list[tuple[int | None, bool, str]] | None = None
         self._held_bytes = 0
         self._outbox: deque[tuple[str, bool]] = deque()
@@ -131,13 +139,16 @@ class Listener:
         self._outbox_bytes += len(text)
         if self._is_over(len(self._outbox), self._outbox_bytes):
             self._drop_emits()
+        if not self._answers and self._total[1] > self._max_bytes:
+            self.close(Verdict.TOO_OLD, AT_ONCE)
         self._start_draining()
 
     def ping(self, text: str) -> None:
         """Send a ping, whose answer also acknowledges what was sent before it."""
         if self._held is not None or self.closing:
             return
-        self._pings.append((time.monotonic(), self._total))
+        if self._answers:
+            self._pings.append((time.monotonic(), self._total))
         self.offer(text)
 
     def pong(self) -> None:
@@ -159,13 +170,21 @@ class Listener:
     @property
     def wants_ping(self) -> bool:
         """Whether half of the allowed backlog is on its way and no ping is behind it."""
+        if not self._answers:
+            return False
         frames, size = self._unacknowledged()
         half_full = frames * 2 > self._max_frames or size * 2 > self._max_bytes
         return half_full and not self._pings and self._held is None and not self.closing
 
     @property
     def is_slow(self) -> bool:
-        """Whether more than the allowed backlog went unacknowledged for longer than the grace."""
+        """Whether more than the allowed backlog went unacknowledged for longer than the grace.
+
+        Where nothing is acknowledged: whether one frame has been waiting for so long.
+        """
+        if not self._answers:
+            since = self._sending_since
+            return since is not None and time.monotonic() - since >= GRACE
         if not self._pings or time.monotonic() - self._pings[0][0] < GRACE:
             return False
         return self._is_over(*self._unacknowledged())
@@ -233,7 +252,9 @@ class Listener:
             while self._outbox:
                 text, _ = self._outbox.popleft()
                 self._outbox_bytes -= len(text)
+                self._sending_since = time.monotonic()
                 await self._transmit(text)
+                self._sending_since = None
             self._end_grace()
             if self._verdict is not None:
                 await self._hang_up(int(self._verdict), protocol.REASONS[self._verdict])

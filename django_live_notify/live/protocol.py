@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.conf import settings
@@ -22,6 +23,7 @@ from ..content import render
 
 if TYPE_CHECKING:
     from ..models import Notification
+    from .log import Resume
 
 logger = logging.getLogger("django_live_notify")
 
@@ -270,6 +272,40 @@ def bye(verdict: Verdict, after: tuple[float, float] = (0, 5)) -> dict[str, Any]
         "retry": verdict.retry,
         "after": list(after),
     }
+
+
+def event(text: str, cursor: str | None = None, retry: float | None = None) -> str:
+    """Return a frame as it is sent over an event stream; `retry` is in seconds."""
+    lines = [f"data: {text}\n\n"]
+    if cursor is not None:
+        lines.insert(0, f"id: {cursor}\n")
+    if retry is not None:
+        lines.insert(0, f"retry: {retry * 1000:.0f}\n")
+    return "".join(lines)
+
+
+def polled(found: Resume, cursor: Cursor, time: str) -> dict[str, Any]:
+    """Return the answer to a poll, without the time of the next one.
+
+    `known` stands for what is told by it: it is the same where nothing else would be told.
+    """
+    told: dict[str, Any] = {
+        "items": found.items,
+        "states": found.frames,
+        "unread": found.unread,
+        "reset": found.reset,
+    }
+    return {**told, "cursor": str(cursor), "time": time, "known": _fingerprint(told)}
+
+
+def _fingerprint(told: Mapping[str, Any]) -> str:
+    # Databases return what changed at the same time in any order.
+    states = sorted(
+        encode({**frame, "ids": sorted(frame["ids"])} if "ids" in frame else frame)
+        for frame in told["states"]
+    )
+    text = encode({**told, "states": states})
+    return blake2b(text.encode(errors="replace"), digest_size=12).hexdigest()
 
 
 def error(code: str, message: str, ref: Any = None) -> dict[str, Any]:

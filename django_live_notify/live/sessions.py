@@ -95,6 +95,18 @@ def session_of(user: Any) -> Session:
     return Session("", user.pk, user.get_session_auth_hash() if _has_hash(user) else "")
 
 
+def session_of_request(request: HttpRequest, user: Any) -> Session:
+    """Return what the right of the user rests on to whom the site's middleware gave a request."""
+    right = session_of(user)
+    store = getattr(request, "session", None)
+    if store is None or SESSION_KEY not in store:
+        return right
+    # Somebody who acts as another user does so within the session.
+    own = store[SESSION_KEY] == user._meta.pk.value_to_string(user)
+    auth_hash = store.get(HASH_SESSION_KEY, "") if own else right.auth_hash
+    return Session(store.session_key or "", user.pk, auth_hash)
+
+
 def look_again(held: Iterable[tuple[Session, Any]]) -> dict[Session, Any]:
     """Return the users anew of those sessions whose user and password are still what they were.
 

@@ -249,13 +249,16 @@ class Poll:
             found, cursor, time = await get_hub().look(
                 listener, cursor=asked.cursor, since=asked.since, seen=asked.seen
             )
-            answer = {**protocol.polled(found, cursor, time), "next": pause}
-            if self._is_news(answer) or not await self._wait_until(end):
-                return answer
+            answer = protocol.polled(found, cursor, time)
+            if self._is_news(answer):
+                return {**answer, "next": pause}
+            if not await self._wait_until(end):
+                break
             pause = 0
             await asyncio.sleep(SETTLE)
             if self._bye is not None:
-                return answer
+                break
+        return {**answer, "next": 0}
 
     def _is_news(self, answer: dict[str, Any]) -> bool:
         if self._bye is not None or self._emitted:

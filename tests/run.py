@@ -2,7 +2,7 @@
 """Run all tests: `python3 tests/run.py`, or in under two minutes `python3 tests/run.py --quick`.
 
 Sets up what they need: tox in an environment of its own, and from the system's packages Redis,
-PostgreSQL and Chromium where they are missing and may be installed. `--quick` runs what
+PostgreSQL, Chromium and nginx where they are missing and may be installed. `--quick` runs what
 needs no servers and no browser, with this interpreter alone; other arguments go to pytest.
 """
 
@@ -26,6 +26,7 @@ PROGRAMS = {
     "redis-server": ["redis-server"],
     "postgresql": ["postgres", "/usr/lib/postgresql/*/bin/postgres"],
     "chromium": ["chromium", "chromium-browser", "google-chrome"],
+    "nginx": ["nginx", "/usr/sbin/nginx"],
 }
 
 SUPPORTED = [(3, minor) for minor in range(10, 15)]

@@ -243,6 +243,53 @@ class Postgres(Process):
         return f"postgres://tests@127.0.0.1:{self.port}/{name}"
 
 
+class Nginx(Process):
+    """nginx in front of a server on another port, with what a site has in its location."""
+
+    name = "nginx"
+
+    def __init__(self, target: Process, *directives: str) -> None:
+        super().__init__()
+        self.target = target
+        self.directives = directives
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        (self.directory / "nginx.conf").write_text(self._configuration())
+        super().start()
+
+    def command(self) -> list[str]:
+        # As root it would give its work to a user who cannot read the directory.
+        directives = "daemon off; master_process off;"
+        place = ["-p", str(self.directory), "-c", "nginx.conf", "-e", "stderr"]
+        return [find_program("nginx"), *place, "-g", directives]
+
+    def _configuration(self) -> str:
+        kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        temporary = " ".join(f"{kind}_temp_path {self.directory}/{kind};" for kind in kinds)
+        directives = " ".join(f"{directive};" for directive in self.directives)
+        return f"""
+            pid {self.directory}/pid;
+            events {{}}
+            http {{
+                access_log off;
+                {temporary}
+                server {{
+                    listen 127.0.0.1:{self.port};
+                    location / {{
+                        proxy_pass http://127.0.0.1:{self.target.port};
+                        proxy_http_version 1.1;
+                        proxy_set_header Host $http_host;
+                        {directives}
+                    }}
+                }}
+            }}
+        """
+
+
 class Site(Process):
     """The example project under a server of the given kind."""
 
@@ -335,8 +382,10 @@ def running(server: Process) -> Iterator[Any]:
 
 def find_program(*names: str) -> str:
     """Return the path of the first of these programs that is there."""
+    # Users other than root do not have all of them in their path.
+    places = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"])
     for name in names:
-        if path := shutil.which(name):
+        if path := shutil.which(name, path=places):
             return path
     raise AssertionError(f"None of {', '.join(names)} is installed; tests/run.py installs them.")
 

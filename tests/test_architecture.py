@@ -22,7 +22,7 @@ STORE = {
     "scheduling",
     "signals",
 }
-ENTRY_POINTS = {"admin", "asgi", "consumers", "forms", "inbox", "urls", "views"}
+ENTRY_POINTS = {"admin", "asgi", "consumers", "forms", "holding", "inbox", "urls", "views"}
 
 
 def imported_by(path: Path) -> set[str]:

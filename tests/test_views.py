@@ -7,6 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import connection, connections
 from django.test import Client
 from django.utils import timezone
@@ -82,7 +84,7 @@ def test_bad_parameters_are_a_400_in_json(http: Client, query: dict[str, str]) -
     assert response.status_code == 400 and response.json()["code"] == "invalid"
 
 
-@pytest.mark.parametrize("path", ["inbox/", "poll/"])
+@pytest.mark.parametrize("path", ["inbox/", "poll/", "events/"])
 def test_nobody_reads_nothing(path: str, bob: Any, http: Client) -> None:
     anonymous = get(Client(), path)
     assert anonymous.status_code == 403 and anonymous.json()["code"] == 4510
@@ -137,6 +139,66 @@ def test_posts_need_a_csrf_token(alice: Any, settings: Any, middleware: bool) ->
     client = Client(enforce_csrf_checks=True)
     client.force_login(alice)
     assert post(client, "read/", {"up_to": 1}).status_code == 403
+    assert post(client, "message/", {"name": "vote"}).status_code == 403
+
+
+def test_a_message_reaches_the_site_and_its_answer_comes_back(
+    http: Client, alice: Any, settings: Any
+) -> None:
+    heard: list[Any] = []
+
+    def on_message(user: Any, name: str, data: Any) -> Any:
+        heard.append((user, name, data))
+        return {"choice": data["choice"], "at": timezone.now()}
+
+    async def on_message_async(user: Any, name: str, data: Any) -> Any:
+        return await sync_to_async(on_message)(user, name, data)
+
+    for function in (on_message, on_message_async):
+        settings.LIVE_NOTIFY_ON_MESSAGE = function
+        response = post(http, "message/", {"name": "vote", "data": {"choice": 2}})
+        assert response.status_code == 200
+        assert response.json()["data"]["choice"] == 2
+        assert heard.pop() == (alice, "vote", {"choice": 2})
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(PermissionDenied("Not you."), "forbidden"), (ValidationError("Not you."), "invalid")],
+)
+def test_what_the_site_refuses_is_a_400_with_its_words(
+    http: Client, settings: Any, error: Exception, code: str
+) -> None:
+    def on_message(user: Any, name: str, data: Any) -> Any:
+        raise error
+
+    settings.LIVE_NOTIFY_ON_MESSAGE = on_message
+    response = post(http, "message/", {"name": "vote"})
+    assert response.status_code == 400
+    assert response.json() == {"code": code, "message": "Not you."}
+
+
+@pytest.mark.parametrize("body", ["", "[]", "{}", '{"name": ""}', '{"name": 7}', '"vote"'])
+def test_a_message_that_is_none_is_a_400_in_json(http: Client, settings: Any, body: str) -> None:
+    settings.LIVE_NOTIFY_ON_MESSAGE = lambda user, name, data: None
+    response = post(http, "message/", body)
+    assert response.status_code == 400 and response.json()["code"] == "invalid"
+
+
+def test_a_site_that_takes_no_messages_says_so(http: Client) -> None:
+    response = post(http, "message/", {"name": "vote"})
+    assert (response.status_code, response.json()["code"]) == (400, "forbidden")
+
+
+def test_a_page_to_sign_in_is_not_what_a_client_gets(settings: Any, db: None) -> None:
+    settings.MIDDLEWARE = [
+        *settings.MIDDLEWARE,
+        "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    ]
+    for path in ("inbox/", "poll/", "events/"):
+        response = get(Client(), path)
+        assert (response.status_code, response.json()["code"]) == (403, 4510), path
+    assert post(Client(), "message/", {"name": "vote"}).status_code == 403
 
 
 def test_a_first_poll_gives_a_place_to_go_on_from(http: Client, alice: Any) -> None:

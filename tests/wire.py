@@ -5,11 +5,16 @@ For sites that run as processes; tests within one process have tests/live/client
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
+import socket
+import threading
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.cookiejar import CookieJar
 from typing import Any
@@ -18,7 +23,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin, Subprotocol
 
-from tests.servers import DEADLINE, Site
+from tests.servers import DEADLINE, DIRECT, Site, wait_until
 
 Frame = dict[str, Any]
 
@@ -48,19 +53,109 @@ class Session:
 
         `after` is an earlier connection, whose client this one goes on being.
         """
-        header = "; ".join(f"{name}={value}" for name, value in self._values().items())
         with connect(
             self.site.url.replace("http", "ws", 1) + "/live-notify/socket/",
             origin=Origin(origin or self.site.url),
             subprotocols=[Subprotocol("live-notify.v1")],
-            additional_headers={"Cookie": header},
+            additional_headers={"Cookie": self._header()},
             open_timeout=DEADLINE,
             proxy=None,
         ) as socket:
             yield Wire(socket, after)
 
+    @contextmanager
+    def stream(self, *, at: str | None = None, **query: str) -> Iterator[Events]:
+        """Open an event stream with the session's cookies, at the site or at a proxy before it."""
+        events = Events(at or self.site.url, self._header(), query)
+        try:
+            yield events
+        finally:
+            events.close()
+
+    def get(self, path: str, *, at: str | None = None, **query: str) -> tuple[int, Frame]:
+        """Return the status and the JSON of an answer."""
+        url = f"{at or self.site.url}{path}?{urllib.parse.urlencode(query)}"
+        request = urllib.request.Request(url, headers={"Cookie": self._header()})
+        try:
+            with DIRECT.open(request, timeout=DEADLINE) as response:
+                return response.status, json.load(response)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.load(error)
+
+    def _header(self) -> str:
+        return "; ".join(f"{name}={value}" for name, value in self._values().items())
+
     def _values(self) -> dict[str, str]:
         return {cookie.name: cookie.value or "" for cookie in self.cookies}
+
+
+class Events:
+    """An event stream, read by a thread of its own."""
+
+    def __init__(self, url: str, cookies: str, query: dict[str, str]) -> None:
+        self.frames: list[Frame] = []
+        self.cursor: str | None = None
+        self.retry: int | None = None
+        self.ended = False
+        self._connection = http.client.HTTPConnection(url.removeprefix("http://"))
+        path = f"/live-notify/events/?{urllib.parse.urlencode(query)}"
+        self._connection.request("GET", path, headers={"Cookie": cookies})
+        # It is gone from the connection as soon as a response ends it.
+        self._socket = self._connection.sock
+        self.status: int | None = None
+        self.headers: Mapping[str, str] = {}
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def wait_for(self, kind: str, **keys: Any) -> Frame:
+        """Wait for a frame of a type with the given keys, among all that came."""
+        wanted = {"type": kind, **keys}
+
+        def found() -> Frame | None:
+            frames = (each for each in list(self.frames) if wanted.items() <= each.items())
+            return next(frames, None)
+
+        frame: Frame = wait_until(found, lambda: f"{wanted} among {self.frames}")
+        return frame
+
+    def wait_for_titles(self, *titles: str) -> None:
+        """Wait until as many notifications came, and see that they are these."""
+        wait_until(lambda: len(self.titles) >= len(titles), lambda: f"{titles} in {self.frames}")
+        assert self.titles == list(titles)
+
+    def wait_for_end(self) -> None:
+        wait_until(lambda: self.ended, "the end of the stream")
+
+    @property
+    def titles(self) -> list[str]:
+        frames = [frame for frame in list(self.frames) if frame["type"] == "notifications"]
+        return [item["title"] for frame in frames for item in frame["items"]]
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join(DEADLINE)
+        self._connection.close()
+
+    def _read(self) -> None:
+        try:
+            response = self._connection.getresponse()
+            self.headers, self.status = response.headers, response.status
+            while line := response.readline().decode():
+                self._take(*line.rstrip("\n").partition(": ")[::2])
+        except (OSError, http.client.HTTPException, ValueError):
+            pass  # It was cut.
+        finally:
+            self.ended = True
+
+    def _take(self, field: str, value: str) -> None:
+        if field == "id":
+            self.cursor = value
+        elif field == "retry":
+            self.retry = int(value)
+        elif field == "data":
+            self.frames.append(json.loads(value))
 
 
 class Wire:

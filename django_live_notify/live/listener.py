@@ -78,6 +78,7 @@ class Listener:
         limits = conf.LIMITS
         self._max_frames = limits["backlog_frames"]
         self._max_bytes = limits["backlog_bytes"]
+        self._max_replay = conf.REPLAY_LIMIT
         # Frames and bytes queued so far, and when each ping not answered yet followed how many.
         self._total = (0, 0)
         self._acknowledged = (0, 0)
@@ -149,6 +150,8 @@ class Listener:
             return
         if self._answers:
             self._pings.append((time.monotonic(), self._total))
+        else:
+            self._acknowledged = self._total
         self.offer(text)
 
     def pong(self) -> None:
@@ -170,11 +173,13 @@ class Listener:
     @property
     def wants_ping(self) -> bool:
         """Whether half of the allowed backlog is on its way and no ping is behind it."""
-        if not self._answers:
+        if self._pings or self._held is not None or self.closing:
             return False
         frames, size = self._unacknowledged()
-        half_full = frames * 2 > self._max_frames or size * 2 > self._max_bytes
-        return half_full and not self._pings and self._held is None and not self.closing
+        if not self._answers:
+            # The cursor with which it will come back moves with pings alone.
+            return frames * 2 > self._max_replay or size * 4 > self._max_bytes
+        return frames * 2 > self._max_frames or size * 2 > self._max_bytes
 
     @property
     def is_slow(self) -> bool:

@@ -37,10 +37,16 @@ class Wire:
         await self.hangs_up.wait()
 
 
-def make(wire: Wire) -> Listener:
+def make(wire: Wire, *, answers: bool = True) -> Listener:
     user: Any = SimpleNamespace(pk=7)
-    session = Session("", 7, "")
-    return Listener(user, session, "en", transmit=wire.transmit, hang_up=wire.hang_up)
+    return Listener(
+        user,
+        Session("", 7, ""),
+        "en",
+        transmit=wire.transmit,
+        hang_up=wire.hang_up,
+        answers=answers,
+    )
 
 
 def run(story: Any) -> None:
@@ -195,5 +201,79 @@ def test_half_a_backlog_unacknowledged_wants_a_ping(settings: Any) -> None:
         listener.pong()
         assert not listener.wants_ping
         listener.abandon()
+
+    run(story)
+
+
+def test_who_cannot_answer_is_not_asked_to(settings: Any, monkeypatch: Any) -> None:
+    settings.LIVE_NOTIFY_LIMITS = {"backlog_frames": 3}
+    monkeypatch.setattr(listener_module, "GRACE", 0.0)
+
+    async def story() -> None:
+        wire = Wire()
+        listener = make(wire, answers=False)
+        for number in range(9):
+            listener.offer(str(number))
+            await until(lambda: wire.taken[-1:] == [str(number)])  # noqa: B023
+            listener.ping("ping")
+            await until(lambda: wire.taken[-1] == "ping")
+        assert not (listener.is_silent or listener.is_slow or listener.closing)
+
+    run(story)
+
+
+def test_who_cannot_answer_and_takes_nothing_is_slow(monkeypatch: Any) -> None:
+    monkeypatch.setattr(listener_module, "GRACE", 0.05)
+
+    async def story() -> None:
+        wire = Wire()
+        listener = make(wire, answers=False)
+        wire.may_take.clear()
+        listener.ping("ping")
+        await asyncio.sleep(0)
+        assert not listener.is_slow
+        await until(lambda: listener.is_slow)
+        wire.may_take.set()
+        await until(lambda: not listener.is_slow)
+
+    run(story)
+
+
+@pytest.mark.parametrize(
+    ("limits", "replay"), [({"backlog_bytes": 40}, 200), ({"backlog_bytes": 1_000}, 3)]
+)
+def test_who_cannot_answer_gets_its_cursor_ahead_of_what_it_would_be_sent_again(
+    settings: Any, limits: dict[str, int], replay: int
+) -> None:
+    settings.LIVE_NOTIFY_LIMITS, settings.LIVE_NOTIFY_REPLAY_LIMIT = limits, replay
+
+    async def story() -> None:
+        listener = make(Wire(), answers=False)
+        listener.offer("x" * 9)
+        assert not listener.wants_ping
+        listener.offer("x" * 9)
+        assert listener.wants_ping
+        listener.ping("ping")
+        assert not listener.wants_ping
+        listener.abandon()
+
+    run(story)
+
+
+def test_who_cannot_answer_has_to_come_back_after_as_much_as_may_wait(settings: Any) -> None:
+    settings.LIVE_NOTIFY_LIMITS = {"backlog_bytes": 100}
+
+    async def story() -> None:
+        wire = Wire()
+        listener = make(wire, answers=False)
+        frames = [f"frame {number:04}" for number in range(11)]
+        for frame in frames:
+            assert not listener.closing
+            listener.offer(frame)
+            await until(lambda: frame in wire.taken)  # noqa: B023
+        await until(lambda: wire.closed is not None)
+        assert wire.closed == Verdict.TOO_OLD
+        assert wire.taken[:-1] == frames
+        assert json.loads(wire.taken[-1])["after"] == [0, 1]
 
     run(story)

@@ -18,6 +18,7 @@ from django.core.asgi import get_asgi_application
 from django.db import connections
 from django.test import Client as HttpClient
 
+from django_live_notify import EVERYONE, aemit
 from django_live_notify.asgi import with_live_notify
 from django_live_notify.live.hub import get_hub
 
@@ -282,6 +283,12 @@ class Stream(Request, Received):
     async def ready(self) -> Frame:
         """Return the first frame."""
         return await self.receive("ready")
+
+    async def roundtrip(self) -> None:
+        """Wait until everything that the server sent before now is here."""
+        events = len(self.of_type("emitted"))
+        await aemit(EVERYONE, "roundtrip")
+        await until(lambda: len(self.of_type("emitted")) > events, "the event")
 
     @property
     def is_over(self) -> bool:

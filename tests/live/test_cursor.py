@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import logging
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,8 +22,9 @@ from django_live_notify import (
     push,
 )
 from django_live_notify.live import log, protocol
+from django_live_notify.live.hub import get_hub
 from django_live_notify.models import LogState, Notification
-from tests.live.client import Client, Frame, story, until
+from tests.live.client import Client, Frame, Request, Stream, story, until
 from tests.live.test_delivery import push_without_commit
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -48,7 +51,34 @@ class Page:
 
     async def poll(self) -> Frame:
         """Ask once, and handle the answer."""
-        answer = await poll(self.http, self.cursor, since=self.since)
+        return self._take_answer(await poll(self.http, self.cursor, since=self.since))
+
+    async def hold(self, *titles: str, say: Any = None) -> None:
+        """Ask until these notifications have come, which may take until they are said."""
+        known, said = "", say is None
+        while not said or not set(titles) <= set(self.titles):
+            async with Request(
+                "poll/", self.http, wait=5, known=known, cursor=self.cursor, since=self.since
+            ) as request:
+                if not said:
+                    await apush(say, titles[-1])
+                    said = True
+                status, answer = await request.answer()
+            assert status == 200
+            known = self._take_answer(answer)["known"]
+
+    async def stream(self, *titles: str, say: Any = None) -> None:
+        """The same as `listen()`, by an event stream."""
+        async with Stream(self.http, cursor=self.cursor, since=self.since) as stream:
+            await stream.ready()
+            if say is not None:
+                await apush(say, titles[-1])
+            await until(lambda: set(titles) <= set(stream.titles), f"{titles}")
+            await stream.roundtrip()
+            for frame in stream.frames:
+                self.take(frame)
+
+    def _take_answer(self, answer: Frame) -> Frame:
         self.take({**answer, "type": "notifications", "replay": True, "cursor": None})
         for frame in answer["states"]:
             self.take(frame)
@@ -78,7 +108,7 @@ class Page:
             self.cursor = frame["cursor"]
 
 
-# Two transports, one cursor
+# Four transports, one cursor
 
 
 @pytest.mark.parametrize("window", [60, 0.1])
@@ -98,6 +128,34 @@ async def test_a_cursor_goes_from_the_socket_to_the_poll_and_back(
         await page.listen(f"for the socket {number}")
         said += [f"{what} {number}" for what in ("live", "for the poll", "for the socket")]
         assert page.titles == said
+
+
+@pytest.mark.parametrize("window", [60, 0.1])
+@story
+async def test_a_cursor_goes_from_each_transport_to_each(
+    alice: Any, settings: Any, window: float
+) -> None:
+    settings.LIVE_NOTIFY_COMMIT_WINDOW = window
+    page = Page(alice.http)
+    said = []
+    transports = (page.listen, page.stream, page.hold)
+    for number, (one, other) in enumerate(itertools.product(transports, transports)):
+        missed, live = f"missed {number}", f"live {number}"
+        await apush(EVERYONE, missed)
+        await one(missed)
+        await other(live, say=alice)
+        said += [missed, live]
+        assert page.titles == said
+
+
+@pytest.mark.parametrize("transport", ["stream", "hold"])
+@story
+async def test_a_first_visit_may_be_by_stream_or_held_poll(alice: Any, transport: str) -> None:
+    page = Page(alice.http)
+    await apush(alice, "one")
+    await getattr(page, transport)("one")
+    await getattr(page, transport)("two", say=alice)
+    assert page.titles == ["one", "two"]
 
 
 @story
@@ -154,7 +212,38 @@ async def resume_by_poll(http: Any, cursor: Any) -> tuple[bool, list[str]]:
     return answer["reset"], [item["title"] for item in answer["items"]]
 
 
-@pytest.fixture(params=[resume_by_socket, resume_by_poll], ids=["socket", "poll"])
+async def resume_by_held_poll(http: Any, cursor: Any) -> tuple[bool, list[str]]:
+    async with Request("poll/", http, wait=5, known="", cursor=cursor) as request:
+        status, answer = await request.answer()
+        assert status == 200
+        return answer["reset"], [item["title"] for item in answer["items"]]
+
+
+async def resume_by_stream(http: Any, cursor: Any) -> tuple[bool, list[str]]:
+    return await _resume_by(Stream(http, cursor=cursor))
+
+
+async def resume_by_last_event(http: Any, cursor: Any) -> tuple[bool, list[str]]:
+    return await _resume_by(Stream(http, headers={"last-event-id": cursor}))
+
+
+async def _resume_by(stream: Stream) -> tuple[bool, list[str]]:
+    async with stream:
+        ready = await stream.ready()
+        await stream.roundtrip()
+        return ready["reset"], stream.titles
+
+
+RESUMES = {
+    "socket": resume_by_socket,
+    "poll": resume_by_poll,
+    "held poll": resume_by_held_poll,
+    "stream": resume_by_stream,
+    "last event": resume_by_last_event,
+}
+
+
+@pytest.fixture(params=RESUMES.values(), ids=RESUMES)
 def resume(request: Any) -> Resume:
     """Return a function that resumes with a cursor, and returns `reset` and what was replayed."""
     function: Resume = request.param
@@ -188,16 +277,18 @@ async def test_a_log_that_was_pruned_to_its_end_gives_cursors_that_are_good(
     async with Client(alice.http) as client:
         greeted = (await client.hello())["cursor"]
     await apush(alice, "new")
-    for cursor in (polled, listed, greeted):
+    async with Stream(alice.http) as stream:
+        greeted_by_stream = (await stream.ready())["cursor"]
+    for cursor in (polled, listed, greeted, greeted_by_stream):
         assert await resume(alice.http, cursor) == (False, ["new"])
 
 
 @story
-async def test_a_cursor_ahead_of_the_log_means_reset_for_the_poll_too(alice: Any) -> None:
+async def test_a_cursor_ahead_of_the_log_means_reset(alice: Any, resume: Resume) -> None:
     said = await apush(alice, "one")
     assert said is not None
-    assert await resume_by_poll(alice.http, await cursor_at(said.pk)) == (False, [])
-    assert await resume_by_poll(alice.http, await cursor_at(said.pk + 1)) == (True, [])
+    assert await resume(alice.http, await cursor_at(said.pk)) == (False, [])
+    assert await resume(alice.http, await cursor_at(said.pk + 1)) == (True, [])
 
 
 @story
@@ -241,6 +332,9 @@ async def test_hostile_cursors_are_none_or_reset(alice: Any, caplog: Any) -> Non
         assert await resume_by_poll(alice.http, cursor) == (False, []), cursor[:100]
     for cursor in foreign:
         assert await resume_by_poll(alice.http, cursor) == (True, []), cursor
+    for by in (resume_by_held_poll, resume_by_stream, resume_by_last_event):
+        for cursor in [*junk, *foreign]:
+            assert await by(alice.http, cursor) == (cursor in foreign, []), (by, cursor[:100])
     for cursor in [*junk, *foreign, *not_strings]:
         reset, replayed = await resume_by_socket(alice.http, cursor)
         assert (reset, replayed) == (cursor in foreign, []), str(cursor)[:100]
@@ -399,6 +493,21 @@ async def test_a_poll_under_atomic_requests_waits_for_no_writer_and_loses_nothin
     assert page.titles == ["late"]
 
 
+@pytest.mark.parametrize("transport", ["stream", "hold"])
+@story
+async def test_what_is_held_under_atomic_requests_waits_for_no_writer_and_loses_nothing(
+    alice: Any, atomic_requests: None, transport: str
+) -> None:
+    page = Page(alice.http)
+    await page.poll()
+    commit = await push_without_commit(alice, "late")
+    telling = asyncio.ensure_future(getattr(page, transport)("late"))
+    await until(lambda: get_hub()._all(), "the listener")
+    await commit()
+    await telling
+    assert page.titles == ["late"]
+
+
 @story
 async def test_changes_under_atomic_requests_are_told_when_they_are_committed(
     alice: Any, atomic_requests: None
@@ -522,6 +631,20 @@ async def test_pushing_and_following_do_not_read_from_a_replica(alice: Any, repl
     assert await sync_to_async(act)() == (1, 1, True)
 
 
+@pytest.mark.parametrize("transport", ["stream", "hold"])
+@story
+async def test_what_is_held_does_not_read_from_a_replica(
+    alice: Any, bob: Any, replica: None, caplog: Any, transport: str
+) -> None:
+    page = Page(alice.http)
+    await page.poll()
+    await apush(alice, "missed", actor=bob)
+    await getattr(page, transport)("missed")
+    await getattr(page, transport)("live", say=EVERYONE)
+    assert page.titles == ["missed", "live"]
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
 # Whose browser it is
 
 
@@ -539,11 +662,10 @@ async def test_a_page_of_who_used_the_browser_before_is_told_to_stop(alice: Any,
         assert (bye["code"], bye["retry"]) == (4511, False)
         assert await client.receive_close() == 4511
         assert client.frames == [bye]
-    for path in ("poll/", "inbox/"):
-        answer = await sync_to_async(browser.get)(
-            BASE + path, {"cursor": cursor, "user": str(alice.pk)}
-        )
-        assert (answer.status_code, answer.json()["code"]) == (403, 4511)
+    for path in ("poll/", "inbox/", "events/"):
+        async with Request(path, browser, cursor=cursor, user=alice.pk, wait=5) as request:
+            status, answer = await request.answer()
+            assert (status, answer["code"]) == (403, 4511)
     # A page of who is there now is served, whoever left it a cursor.
     async with Client(browser) as client:
         await client.hello(cursor=cursor, user=str(bob.pk))

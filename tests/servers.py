@@ -281,7 +281,6 @@ class Nginx(Process):
                     listen 127.0.0.1:{self.port};
                     location / {{
                         proxy_pass http://127.0.0.1:{self.target.port};
-                        proxy_http_version 1.1;
                         proxy_set_header Host $http_host;
                         {directives}
                     }}
@@ -304,9 +303,11 @@ class Site(Process):
         layer: str | None = None,
         settings: str = "{}",
         environment: dict[str, str] | None = None,
+        application: str = "demo_site.asgi:application",
     ) -> None:
         super().__init__()
         self.server = server
+        self.application = application
         self.database_url = database_url or f"sqlite:///{self.directory / 'db.sqlite3'}"
         self.environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("DJANGO_", "DEMO_"))},
@@ -331,10 +332,9 @@ class Site(Process):
     def command(self) -> list[str]:
         port = str(self.port)
         return {
-            "daphne": [sys.executable, "-m", "daphne", "-p", port, "-v", "0"]
-            + ["demo_site.asgi:application"],
+            "daphne": [sys.executable, "-m", "daphne", "-p", port, "-v", "0", self.application],
             "uvicorn": [sys.executable, "-m", "uvicorn", "--port", port, "--no-access-log"]
-            + ["demo_site.asgi:application"],
+            + [self.application],
             "gunicorn": [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}"]
             + ["--threads", "4", "demo_site.wsgi:application"],
             "runserver": [sys.executable, "manage.py", "runserver", "--noreload", port],
@@ -362,6 +362,17 @@ class Site(Process):
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+    def count_threads(self) -> int:
+        assert self.process is not None
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("Threads:")[2].split()[0])
+
+    def measure_memory(self) -> int:
+        """Return the bytes of memory that the process holds."""
+        assert self.process is not None
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
 
     def shell(self, code: str) -> str:
         """Run Python in another process, with the names that a site's shell would have."""

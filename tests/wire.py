@@ -64,13 +64,27 @@ class Session:
             yield Wire(socket, after)
 
     @contextmanager
-    def stream(self, *, at: str | None = None, **query: str) -> Iterator[Events]:
+    def stream(
+        self, *, at: str | None = None, last_event: str | None = None, **query: str
+    ) -> Iterator[Events]:
         """Open an event stream with the session's cookies, at the site or at a proxy before it."""
-        events = Events(at or self.site.url, self._header(), query)
+        headers = {"Cookie": self._header()}
+        if last_event is not None:
+            headers["Last-Event-ID"] = last_event
+        events = Events(at or self.site.url, headers, query)
         try:
             yield events
         finally:
             events.close()
+
+    @contextmanager
+    def request(self, path: str, *, at: str | None = None, **query: str) -> Iterator[None]:
+        """Send a request, and read nothing of its answer."""
+        host = urllib.parse.urlsplit(at or self.site.url)
+        head = f"GET {path}?{urllib.parse.urlencode(query)} HTTP/1.1\r\nHost: {host.netloc}\r\n"
+        with socket.create_connection((host.hostname, host.port), DEADLINE) as connection:
+            connection.sendall(f"{head}Cookie: {self._header()}\r\n\r\n".encode())
+            yield
 
     def get(self, path: str, *, at: str | None = None, **query: str) -> tuple[int, Frame]:
         """Return the status and the JSON of an answer."""
@@ -93,14 +107,14 @@ class Session:
 class Events:
     """An event stream, read by a thread of its own."""
 
-    def __init__(self, url: str, cookies: str, query: dict[str, str]) -> None:
+    def __init__(self, url: str, headers: dict[str, str], query: dict[str, str]) -> None:
         self.frames: list[Frame] = []
         self.cursor: str | None = None
         self.retry: int | None = None
         self.ended = False
         self._connection = http.client.HTTPConnection(url.removeprefix("http://"))
         path = f"/live-notify/events/?{urllib.parse.urlencode(query)}"
-        self._connection.request("GET", path, headers={"Cookie": cookies})
+        self._connection.request("GET", path, headers=headers)
         # It is gone from the connection as soon as a response ends it.
         self._socket = self._connection.sock
         self.status: int | None = None

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
+import psycopg
 import pytest
 
-from tests.servers import Site, running, wait_until
+from tests.servers import DIRECT, Postgres, Site, running, wait_until
 from tests.wire import Session
 
 pytestmark = pytest.mark.servers
 
+COUNTING = "tests.counting:application"
+
 
 @pytest.fixture(scope="module", params=["daphne", "uvicorn"])
 def site(request: Any) -> Iterator[Site]:
-    with running(Site(request.param, settings='{"SWEEP_INTERVAL": 0.3}')) as site:
+    settings = '{"SWEEP_INTERVAL": 0.3}'
+    with running(Site(request.param, settings=settings, application=COUNTING)) as site:
         yield site
+
+
+def count_listeners(site: Site) -> int:
+    with DIRECT.open(f"{site.url}/listeners/", timeout=10) as response:
+        return int(response.read())
 
 
 def test_a_push_of_another_process_arrives(site: Site) -> None:
@@ -74,3 +85,104 @@ def test_a_logout_closes_the_sockets_of_its_session_alone(site: Site) -> None:
         assert ours.wait_for_close() == 4511
         site.shell("push(bob, 'still here')")
         other.wait_for_titles("still here")
+
+
+# Event streams and held polls
+
+
+def test_a_push_of_another_process_arrives_by_stream_and_by_held_poll(site: Site) -> None:
+    bob = Session(site, "bob")
+    _, first = bob.get("/live-notify/poll/", wait="20", known="")
+    with ThreadPoolExecutor() as threads, bob.stream() as stream:
+        ready = stream.wait_for("ready")
+        assert (stream.status, stream.cursor) == (200, ready["cursor"])
+        place = {"cursor": first["cursor"], "since": first["time"], "known": first["known"]}
+        polled = threads.submit(bob.get, "/live-notify/poll/", wait="20", **place)
+        wait_until(lambda: count_listeners(site) == 2, "the poll to be held")
+        site.shell("push(bob, 'to bob'); push(alice, 'to alice'); push(EVERYONE, 'to all')")
+        stream.wait_for_titles("to bob", "to all")
+        status, answer = polled.result()
+        assert (status, answer["items"][-1]["title"]) == (200, "to all")
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_stream_goes_on_after_a_restart(site: Site, how: signal.Signals) -> None:
+    bob = Session(site, "bob")
+    with bob.stream() as earlier:
+        earlier.wait_for("ready")
+        site.stop(how)
+        earlier.wait_for_end()
+        if (site.server, how) == ("uvicorn", signal.SIGTERM):
+            # It waits for streams to end, for ever unless they do.
+            assert earlier.frames[-1]["type"] == "bye" and earlier.frames[-1]["code"] == 4000
+    site.shell("push(bob, 'meanwhile')")
+    site.start()
+    assert earlier.cursor is not None
+    with bob.stream(last_event=earlier.cursor) as stream:
+        assert stream.wait_for("ready")["reset"] is False
+        stream.wait_for_titles("meanwhile")
+
+
+def test_clients_that_vanish_are_forgotten(site: Site) -> None:
+    bob = Session(site, "bob")
+    before = count_listeners(site)
+    with bob.stream() as stream:
+        stream.wait_for("ready")
+        assert count_listeners(site) == before + 1
+    _, place = bob.get("/live-notify/poll/")
+    query = {"wait": "20", "known": place["known"], "cursor": place["cursor"]}
+    with bob.request("/live-notify/poll/", **query):
+        wait_until(lambda: count_listeners(site) == before + 1, "the poll alone")
+    wait_until(lambda: count_listeners(site) == before, "nobody")
+
+
+def test_a_logout_ends_the_streams_of_its_session_and_the_next_is_refused(site: Site) -> None:
+    bob = Session(site, "bob")
+    with bob.stream() as stream:
+        stream.wait_for("ready")
+        bob.post("/logout/")
+        bye = stream.wait_for("bye")
+        assert (bye["code"], bye["retry"]) == (4511, False)
+        stream.wait_for_end()
+    status, answer = bob.get("/live-notify/events/")
+    assert (status, answer["code"]) == (403, 4510)
+
+
+def test_a_client_that_takes_nothing_costs_no_more_than_its_backlog(site: Site) -> None:
+    bob = Session(site, "bob")
+    before = count_listeners(site)
+    with bob.request("/live-notify/events/"):
+        wait_until(lambda: count_listeners(site) == before + 1, "the stream")
+        memory = site.measure_memory()
+        # Far more than may wait for a listener.
+        site.shell("[push(bob, 'much', body='x' * 60_000) for _ in range(400)]")
+        wait_until(lambda: count_listeners(site) == before, "the stream to be given up", 60)
+        assert site.measure_memory() - memory < 12 * 2**20
+
+
+@pytest.mark.parametrize("server", ["daphne", "uvicorn"])
+def test_what_is_held_holds_neither_threads_nor_connections(
+    server: str, postgres_server: Postgres
+) -> None:
+    url = postgres_server.create_database(f"held_{server}")
+    site = Site(server, database_url=url, settings='{"COMMIT_WINDOW": 0.1}')
+    with running(site), ExitStack() as stack, psycopg.connect(url) as database:
+
+        def count_connections() -> int:
+            query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            row = database.execute(query).fetchone()
+            database.rollback()
+            assert row is not None
+            return int(row[0])
+
+        bob = Session(site, "bob")
+        stack.enter_context(bob.stream()).wait_for("ready")
+        threads, connections = site.count_threads(), count_connections()
+        for stream in [stack.enter_context(bob.stream()) for _ in range(10)]:
+            stream.wait_for("ready")
+        _, place = bob.get("/live-notify/poll/")
+        query = {"wait": "20", "known": place["known"], "cursor": place["cursor"]}
+        for _ in range(10):
+            stack.enter_context(bob.request("/live-notify/poll/", **query))
+        wait_until(lambda: site.count_threads() <= threads, "threads to end")
+        wait_until(lambda: count_connections() <= connections, "connections to end")

@@ -368,6 +368,11 @@ class Site(Process):
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.partition("Threads:")[2].split()[0])
 
+    def count_listeners(self) -> int:
+        """Return how many listeners there are, where `tests.counting` is the application."""
+        with DIRECT.open(f"{self.url}/listeners/", timeout=DEADLINE) as response:
+            return int(response.read())
+
     def measure_memory(self) -> int:
         """Return the bytes of memory that the process holds."""
         assert self.process is not None

@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.cookiejar import CookieJar
@@ -48,14 +49,17 @@ class Session:
         self._http.open(self.site.url + path, data, timeout=DEADLINE).close()
 
     @contextmanager
-    def connect(self, *, origin: str | None = None, after: Wire | None = None) -> Iterator[Wire]:
+    def connect(
+        self, *, origin: str | None = None, after: Wire | None = None, at: str | None = None
+    ) -> Iterator[Wire]:
         """Open a WebSocket with the session's cookies, by default from the site's own pages.
 
         `after` is an earlier connection, whose client this one goes on being.
         """
+        url = at or self.site.url
         with connect(
-            self.site.url.replace("http", "ws", 1) + "/live-notify/socket/",
-            origin=Origin(origin or self.site.url),
+            url.replace("http", "ws", 1) + "/live-notify/socket/",
+            origin=Origin(origin or url),
             subprotocols=[Subprotocol("live-notify.v1")],
             additional_headers={"Cookie": self._header()},
             open_timeout=DEADLINE,
@@ -95,7 +99,9 @@ class Session:
                 return response.status, json.load(response)
         except urllib.error.HTTPError as error:
             with error:
-                return error.code, json.load(error)
+                text = error.read()
+                ours = error.headers["Content-Type"] == "application/json"
+                return error.code, json.loads(text) if ours else {}
 
     def _header(self) -> str:
         return "; ".join(f"{name}={value}" for name, value in self._values().items())
@@ -114,6 +120,7 @@ class Events:
         self.ended = False
         self._connection = http.client.HTTPConnection(url.removeprefix("http://"))
         path = f"/live-notify/events/?{urllib.parse.urlencode(query)}"
+        headers = {**headers, "Accept-Encoding": "gzip"}
         self._connection.request("GET", path, headers=headers)
         # It is gone from the connection as soon as a response ends it.
         self._socket = self._connection.sock
@@ -143,8 +150,10 @@ class Events:
 
     @property
     def titles(self) -> list[str]:
-        frames = [frame for frame in list(self.frames) if frame["type"] == "notifications"]
-        return [item["title"] for frame in frames for item in frame["items"]]
+        return [item["title"] for frame in self.of_type("notifications") for item in frame["items"]]
+
+    def of_type(self, kind: str) -> list[Frame]:
+        return [frame for frame in list(self.frames) if frame["type"] == kind]
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
@@ -156,8 +165,8 @@ class Events:
         try:
             response = self._connection.getresponse()
             self.headers, self.status = response.headers, response.status
-            while line := response.readline().decode():
-                self._take(*line.rstrip("\n").partition(": ")[::2])
+            for line in _lines(response):
+                self._take(*line.partition(": ")[::2])
         except (OSError, http.client.HTTPException, ValueError):
             pass  # It was cut.
         finally:
@@ -170,6 +179,16 @@ class Events:
             self.retry = int(value)
         elif field == "data":
             self.frames.append(json.loads(value))
+
+
+def _lines(response: http.client.HTTPResponse) -> Iterator[str]:
+    inflate = zlib.decompressobj(16 + zlib.MAX_WBITS).decompress
+    compressed = response.headers["Content-Encoding"] == "gzip"
+    text = b""
+    while data := response.read1():
+        *lines, text = (text + (inflate(data) if compressed else data)).split(b"\n")
+        for line in lines:
+            yield line.decode()
 
 
 class Wire:

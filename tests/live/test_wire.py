@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.servers import DIRECT, Postgres, Site, running, wait_until
+from tests.servers import Postgres, Site, running, wait_until
 from tests.wire import Session
 
 pytestmark = pytest.mark.servers
@@ -24,11 +24,6 @@ def site(request: Any) -> Iterator[Site]:
     settings = '{"SWEEP_INTERVAL": 0.3}'
     with running(Site(request.param, settings=settings, application=COUNTING)) as site:
         yield site
-
-
-def count_listeners(site: Site) -> int:
-    with DIRECT.open(f"{site.url}/listeners/", timeout=10) as response:
-        return int(response.read())
 
 
 def test_a_push_of_another_process_arrives(site: Site) -> None:
@@ -98,7 +93,7 @@ def test_a_push_of_another_process_arrives_by_stream_and_by_held_poll(site: Site
         assert (stream.status, stream.cursor) == (200, ready["cursor"])
         place = {"cursor": first["cursor"], "since": first["time"], "known": first["known"]}
         polled = threads.submit(bob.get, "/live-notify/poll/", wait="20", **place)
-        wait_until(lambda: count_listeners(site) == 2, "the poll to be held")
+        wait_until(lambda: site.count_listeners() == 2, "the poll to be held")
         site.shell("push(bob, 'to bob'); push(alice, 'to alice'); push(EVERYONE, 'to all')")
         stream.wait_for_titles("to bob", "to all")
         status, answer = polled.result()
@@ -125,15 +120,15 @@ def test_a_stream_goes_on_after_a_restart(site: Site, how: signal.Signals) -> No
 
 def test_clients_that_vanish_are_forgotten(site: Site) -> None:
     bob = Session(site, "bob")
-    before = count_listeners(site)
+    before = site.count_listeners()
     with bob.stream() as stream:
         stream.wait_for("ready")
-        assert count_listeners(site) == before + 1
+        assert site.count_listeners() == before + 1
     _, place = bob.get("/live-notify/poll/")
     query = {"wait": "20", "known": place["known"], "cursor": place["cursor"]}
     with bob.request("/live-notify/poll/", **query):
-        wait_until(lambda: count_listeners(site) == before + 1, "the poll alone")
-    wait_until(lambda: count_listeners(site) == before, "nobody")
+        wait_until(lambda: site.count_listeners() == before + 1, "the poll alone")
+    wait_until(lambda: site.count_listeners() == before, "nobody")
 
 
 def test_a_logout_ends_the_streams_of_its_session_and_the_next_is_refused(site: Site) -> None:
@@ -150,13 +145,13 @@ def test_a_logout_ends_the_streams_of_its_session_and_the_next_is_refused(site: 
 
 def test_a_client_that_takes_nothing_costs_no_more_than_its_backlog(site: Site) -> None:
     bob = Session(site, "bob")
-    before = count_listeners(site)
+    before = site.count_listeners()
     with bob.request("/live-notify/events/"):
-        wait_until(lambda: count_listeners(site) == before + 1, "the stream")
+        wait_until(lambda: site.count_listeners() == before + 1, "the stream")
         memory = site.measure_memory()
         # Far more than may wait for a listener.
         site.shell("[push(bob, 'much', body='x' * 60_000) for _ in range(400)]")
-        wait_until(lambda: count_listeners(site) == before, "the stream to be given up", 60)
+        wait_until(lambda: site.count_listeners() == before, "the stream to be given up", 60)
         assert site.measure_memory() - memory < 12 * 2**20
 
 

@@ -6,7 +6,14 @@ import re
 
 import pytest
 
+from django_live_notify.consumers import LiveNotifyConsumer
+from django_live_notify.live.protocol import Verdict
+from django_live_notify.urls import urlpatterns
 from tests.servers import ROOT
+
+PROTOCOL = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
+# The modules of live delivery that write frames.
+WRITERS = ("hub", "log", "protocol")
 
 GUARANTEES = (ROOT / "docs" / "how-it-works.md").read_text(encoding="utf-8")
 
@@ -23,3 +30,19 @@ def test_every_fault_names_what_shows_it() -> None:
     rows = re.findall(r"^\| (?!fault|-)(.+) \|$", table, re.MULTILINE)
     assert len(rows) > 20
     assert all("`tests/" in row for row in rows)
+
+
+def test_the_wire_is_described_complete() -> None:
+    for verdict in Verdict:
+        assert f"| {int(verdict)} |" in PROTOCOL
+    for command in ("hello", "ping", "pong", *LiveNotifyConsumer.command_handlers):
+        assert f"`{command}`" in PROTOCOL
+    for pattern in urlpatterns:
+        assert re.search(rf"[` ]{pattern.pattern}", PROTOCOL), pattern
+    package = ROOT / "django_live_notify"
+    modules = [*package.glob("*.py"), *(package / "live" / f"{name}.py" for name in WRITERS)]
+    source = "".join(path.read_text(encoding="utf-8") for path in modules)
+    for kind in set(re.findall(r'"type": "([a-z]+)"', source)):
+        assert f"`{kind}`" in PROTOCOL, kind
+    for code in set(re.findall(r'(?:CommandError|error)\(\s*"(\w+)"', source)):
+        assert f"`{code}`" in PROTOCOL, code

@@ -233,6 +233,22 @@ async def test_whom_the_sites_middleware_signs_in_is_listened_for(
         assert (await stream.receive("bye"))["code"] == 4401
 
 
+@story
+async def test_who_acts_as_another_user_does_so_for_as_long_as_their_own_session(
+    alice: Any, bob: Any, settings: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(hub, "CHECK_SESSIONS_EVERY", 0.05)
+    settings.LIVE_NOTIFY_HEARTBEAT = 0.1
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, f"{__name__}.ByHeader"]
+    async with Stream(alice.http, headers={"x-user": str(bob.pk)}) as stream:
+        assert (await stream.ready())["user"] == str(bob.pk)
+        # Several checks later.
+        await until(lambda: len(stream.of_type("ping")) > 3, "beats")
+        assert not stream.of_type("bye")
+        await sync_to_async(alice.http.session.flush)()
+        assert (await stream.receive("bye"))["code"] == 4401
+
+
 class Replacing:
     """Middleware that answers for the view, after it."""
 
@@ -323,6 +339,32 @@ async def test_a_client_that_goes_away_while_django_answers_leaves_nothing(
     Slow.may_go_on.set()
     await request.go_away()
     assert request.status == 0 and not get_hub()._all()
+
+
+@story
+async def test_who_leaves_between_the_view_and_the_stream_is_not_waited_for(alice: Any) -> None:
+    done: list[str] = []
+
+    class Work:
+        async def run(self, *args: Any) -> None:
+            done.append("gone on with")
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(holding.MARK.encode(), b"1")]
+        scope[holding.SCOPE_KEY].work = Work()
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        # Django listens for it until it has closed the response; it comes once.
+        assert (await receive())["type"] == "http.disconnect"
+        done.append("over")
+
+    async def receive() -> Any:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        raise AssertionError(message)
+
+    await holding.serve(application, {"type": "http"}, receive, send)
+    assert done == ["over"]
 
 
 class Slow:

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from django_live_notify.live import protocol
+from django_live_notify.live.log import Resume
 from django_live_notify.live.protocol import CommandError, Cursor, Verdict
 
 
@@ -90,3 +91,15 @@ def test_times_are_utc_and_aware_or_nothing() -> None:
         "0001-01-01T00:00:00+14:00",
     ):
         assert protocol.parse_time(text) is None
+
+
+def test_two_polls_that_tell_the_same_are_known_by_the_same() -> None:
+    def known(unread: int, *frames: dict[str, object]) -> object:
+        found = Resume("e", False, unread=unread, frames=list(frames))
+        return protocol.polled(found, Cursor("e", 1), protocol.now())["known"]
+
+    read = {"type": "state", "action": "read", "ids": [1, 2]}
+    gone = {"type": "retracted", "ids": [3]}
+    # What changed at the same time comes in any order.
+    assert known(1, read, gone) == known(1, gone, {**read, "ids": [2, 1]})
+    assert len({known(1, read), known(2, read), known(1, gone), known(1)}) == 4

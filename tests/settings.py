@@ -1,7 +1,7 @@
 """Settings of the site in which the tests run.
 
-TEST_DATABASE_URL chooses PostgreSQL (postgres://user@host:port/name), SQLite otherwise;
-TEST_USER_MODEL chooses the user model: int, uuid or email.
+TEST_DATABASE_URL chooses PostgreSQL (postgres://user@host:port/name) or MariaDB (mysql://…), and
+SQLite otherwise; TEST_USER_MODEL chooses the user model: int, uuid or email.
 """
 
 from __future__ import annotations
@@ -76,7 +76,10 @@ def _database() -> dict[str, Any]:
     if url:
         parts = urlsplit(url)
         return {
-            "ENGINE": "django.db.backends.postgresql",
+            "ENGINE": {
+                "postgres": "django.db.backends.postgresql",
+                "mysql": "django.db.backends.mysql",
+            }[parts.scheme],
             "NAME": parts.path.lstrip("/"),
             "USER": parts.username,
             "PASSWORD": parts.password or "",

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 
-from tests.servers import Postgres, running
+from tests.servers import Postgres, call_with
 
 if __name__ == "__main__":
-    with running(Postgres()) as server:
-        url = server.create_database("live_notify")
-        environment = {**os.environ, "TEST_DATABASE_URL": url}
-        sys.exit(subprocess.call(sys.argv[1:], env=environment))
+    sys.exit(call_with(Postgres(), sys.argv[1:]))

@@ -89,7 +89,10 @@ def _database(url: str) -> dict[str, Any]:
             },
         }
     return {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": {
+            "postgres": "django.db.backends.postgresql",
+            "mysql": "django.db.backends.mysql",
+        }[parts.scheme],
         "NAME": parts.path.lstrip("/"),
         "USER": unquote(parts.username or ""),
         "PASSWORD": unquote(parts.password or ""),

@@ -345,15 +345,14 @@ async def test_a_deleted_row_is_no_reason_to_start_afresh(alice: Any) -> None:
 def restore(newest: int) -> None:
     """Do what a restored backup does: rows are gone, and their ids are given out again."""
     Notification.objects.filter(pk__gt=newest).delete()
+    table = Notification._meta.db_table
     with connection.cursor() as cursor:
         if connection.vendor == "sqlite":
-            table = Notification._meta.db_table
             cursor.execute("UPDATE sqlite_sequence SET seq = %s WHERE name = %s", [newest, table])
+        elif connection.vendor == "mysql":
+            cursor.execute(f"ALTER TABLE {table} AUTO_INCREMENT = %s", [newest + 1])
         else:
-            cursor.execute(
-                "SELECT setval(pg_get_serial_sequence(%s, 'id'), %s)",
-                [Notification._meta.db_table, newest],
-            )
+            cursor.execute("SELECT setval(pg_get_serial_sequence(%s, 'id'), %s)", [table, newest])
 
 
 @story

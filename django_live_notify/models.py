@@ -19,6 +19,7 @@ from django.utils.translation import gettext_lazy as _
 from .audiences import EVERYONE, TOPIC_LENGTH
 from .content import KEY_LENGTH, NAME_LENGTH, TITLE_LENGTH, URL_LENGTH, render
 from .querysets import NotificationQuerySet, ScheduledQuerySet
+from .schema import PartialIndex
 
 
 def _new_epoch() -> str:
@@ -77,26 +78,24 @@ class Notification(models.Model):
         verbose_name_plural = _("notifications")
         permissions = [("notify_everyone", "Can notify everyone")]
         indexes = [
-            models.Index(
-                fields=["topic", "id"],
-                name="live_notify_topic",
-                condition=~models.Q(topic=""),
+            PartialIndex(
+                fields=["topic", "id"], name="live_notify_topic", where=~models.Q(topic="")
             ),
-            models.Index(fields=["tag", "id"], name="live_notify_tag", condition=~models.Q(tag="")),
-            models.Index(
+            PartialIndex(fields=["tag", "id"], name="live_notify_tag", where=~models.Q(tag="")),
+            PartialIndex(
                 fields=["target_type", "target_id"],
                 name="live_notify_target",
-                condition=~models.Q(target_type=""),
+                where=~models.Q(target_type=""),
             ),
-            models.Index(
+            PartialIndex(
                 fields=["changed_at"],
                 name="live_notify_changed",
-                condition=models.Q(changed_at__isnull=False),
+                where=models.Q(changed_at__isnull=False),
             ),
-            models.Index(
+            PartialIndex(
                 fields=["expires_at"],
                 name="live_notify_expires",
-                condition=models.Q(expires_at__isnull=False),
+                where=models.Q(expires_at__isnull=False),
             ),
         ]
 
@@ -146,16 +145,17 @@ class Receipt(models.Model):
             )
         ]
         indexes = [
-            models.Index(
+            PartialIndex(
                 fields=["recipient", "notification"],
                 name="live_notify_unread",
-                condition=models.Q(read_at=None, archived_at=None, excluded_at=None),
+                where=models.Q(read_at=None, archived_at=None, excluded_at=None),
+                elsewhere=["recipient", "read_at", "archived_at", "excluded_at", "notification"],
             ),
             # By reader first: what changed lately is few of all, but many of the log's past.
-            models.Index(
+            PartialIndex(
                 fields=["recipient", "changed_at"],
                 name="live_notify_receipt_changed",
-                condition=models.Q(changed_at__isnull=False),
+                where=models.Q(changed_at__isnull=False),
             ),
         ]
 
@@ -199,10 +199,10 @@ class Follow(models.Model):
         ]
         indexes = [
             models.Index(fields=["topic", "user"], name="live_notify_followers"),
-            models.Index(
+            PartialIndex(
                 fields=["changed_at"],
                 name="live_notify_follow_changed",
-                condition=models.Q(changed_at__isnull=False),
+                where=models.Q(changed_at__isnull=False),
             ),
         ]
 
@@ -240,10 +240,11 @@ class Scheduled(models.Model):
         verbose_name = _("scheduled notification")
         verbose_name_plural = _("scheduled notifications")
         indexes = [
-            models.Index(
+            PartialIndex(
                 fields=["publish_at"],
                 name="live_notify_due",
-                condition=models.Q(published_at=None, cancelled_at=None, failed_at=None),
+                where=models.Q(published_at=None, cancelled_at=None, failed_at=None),
+                elsewhere=["published_at", "cancelled_at", "failed_at", "publish_at"],
             )
         ]
 

@@ -19,6 +19,7 @@ STORE = {
     "pruning",
     "pushing",
     "querysets",
+    "schema",
     "scheduling",
     "signals",
 }

@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy as _
 from .audiences import EVERYONE, TOPIC_LENGTH
 from .content import KEY_LENGTH, NAME_LENGTH, TITLE_LENGTH, URL_LENGTH, render
 from .querysets import NotificationQuerySet, ScheduledQuerySet
-from .schema import PartialIndex
+from .schema import NameField, PartialIndex
 
 
 def _new_epoch() -> str:
@@ -35,7 +35,7 @@ class Notification(models.Model):
         WARNING = "warning", _("warning")
         ERROR = "error", _("error")
 
-    kind = models.CharField(_("kind"), max_length=NAME_LENGTH, blank=True, default="")
+    kind = NameField(_("kind"), max_length=NAME_LENGTH, blank=True, default="")
     level = models.CharField(_("level"), max_length=10, choices=Level.choices, default=Level.INFO)
     # A lazy text is stored as its message id and translated for each reader.
     title = models.CharField(_("title"), max_length=TITLE_LENGTH)
@@ -57,12 +57,12 @@ class Notification(models.Model):
         db_constraint=False,
     )
     # A label such as "shop.order" rather than a content type: nothing to join, nothing to lock.
-    target_type = models.CharField(max_length=NAME_LENGTH * 2 + 1, blank=True, default="")
-    target_id = models.CharField(max_length=NAME_LENGTH, blank=True, default="")
+    target_type = NameField(max_length=NAME_LENGTH * 2 + 1, blank=True, default="")
+    target_id = NameField(max_length=NAME_LENGTH, blank=True, default="")
     # "" where the readers have receipts from the start, "*" for everyone.
-    topic = models.CharField(_("topic"), max_length=TOPIC_LENGTH, blank=True, default="")
-    tag = models.CharField(_("tag"), max_length=NAME_LENGTH, blank=True, default="")
-    idempotency_key = models.CharField(
+    topic = NameField(_("topic"), max_length=TOPIC_LENGTH, blank=True, default="")
+    tag = NameField(_("tag"), max_length=NAME_LENGTH, blank=True, default="")
+    idempotency_key = NameField(
         max_length=KEY_LENGTH, unique=True, null=True, blank=True, default=None
     )
     created_at = models.DateTimeField(_("created at"), default=timezone.now)
@@ -179,7 +179,7 @@ class Follow(models.Model):
         # The unique constraint below begins with it.
         db_index=False,
     )
-    topic = models.CharField(max_length=TOPIC_LENGTH)
+    topic = NameField(max_length=TOPIC_LENGTH)
     # Ids: what is said after `since`, up to `until`, is theirs.
     since = models.BigIntegerField(default=0)
     until = models.BigIntegerField(null=True, blank=True)

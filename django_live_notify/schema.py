@@ -1,6 +1,6 @@
-"""What tables are made of where databases differ: partial indexes.
+"""What tables are made of where databases differ: partial indexes, and texts compared exactly.
 
-The migration refers to them by their name here.
+The migration refers to both by their names here.
 """
 
 from __future__ import annotations
@@ -51,3 +51,18 @@ class PartialIndex(models.Index):
         else:
             index = models.Index(fields=self.elsewhere or self.fields, name=self.name)
         return index.create_sql(model, schema_editor, using, **kwargs)
+
+
+class NameField(models.CharField):  # type: ignore[type-arg]
+    """A text that is equal to itself alone: "Order-1" is neither "order-1" nor "Order-1 ".
+
+    PostgreSQL and SQLite compare so by default, MySQL and MariaDB by what suits a language.
+    """
+
+    def db_parameters(self, connection: Any) -> Any:
+        parameters = super().db_parameters(connection)
+        if connection.vendor == "mysql":
+            mariadb = connection.mysql_is_mariadb
+            exact = "utf8mb4_nopad_bin" if mariadb else "utf8mb4_0900_bin"
+            parameters["collation"] = exact
+        return parameters

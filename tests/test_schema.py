@@ -11,10 +11,13 @@ from django.core.management import call_command
 from django.db import connection
 from django.utils import timezone
 
-from django_live_notify import push
-from django_live_notify.models import Notification
+from django_live_notify import Topic, follow, push, unfollow
+from django_live_notify.models import Follow, Notification
 
 pytestmark = pytest.mark.django_db
+
+# What many databases take for the same unless they are told otherwise.
+ALIKE = ["Order-1", "order-1", "Order-1 ", "Örder-1", "Order-1\u200b"]
 
 
 def test_the_database_has_nothing_to_object() -> None:
@@ -23,6 +26,46 @@ def test_the_database_has_nothing_to_object() -> None:
 
 def test_the_migration_is_what_the_models_are() -> None:
     call_command("makemigrations", "live_notify", "--check", "--dry-run", verbosity=0)
+
+
+def test_keys_that_look_alike_are_two(alice: Any) -> None:
+    said = [push(alice, name, idempotency_key=name) for name in ALIKE]
+    assert len({row.pk for row in said if row}) == len(ALIKE)
+    again = [push(alice, "again", idempotency_key=name) for name in ALIKE]
+    assert again == said
+
+
+def test_tags_that_look_alike_replace_only_their_own(alice: Any) -> None:
+    for name in ALIKE:
+        push(alice, name, tag=name)
+    push(alice, "last", tag=ALIKE[0])
+    titles = [row.title for row in Notification.objects.for_user(alice).order_by("pk")]
+    assert titles == [*ALIKE[1:], "last"]
+
+
+def test_topics_that_look_alike_have_their_own_followers(alice: Any, bob: Any) -> None:
+    for name in ALIKE:
+        follow(alice, Topic(name))
+    follow(bob, Topic(ALIKE[1]))
+    assert Follow.objects.filter(user_id=alice.pk, topic__in=ALIKE).count() == len(ALIKE)
+    push(Topic(ALIKE[0]), "hello")
+    assert Notification.objects.for_user(alice).count() == 1
+    assert not Notification.objects.for_user(bob).exists()
+    assert unfollow(alice, Topic(ALIKE[0]))
+    push(Topic(ALIKE[0]), "to nobody")
+    push(Topic(ALIKE[1]), "to both")
+    assert Notification.objects.for_user(alice).count() == 2
+    assert Notification.objects.for_user(bob).count() == 1
+
+
+def test_kinds_and_targets_that_look_alike_are_told_apart(alice: Any) -> None:
+    for name in ALIKE:
+        row = push(alice, name, kind=name)
+        Notification.objects.filter(pk=row.pk).update(target_type="shop.order", target_id=name)
+    for name in ALIKE:
+        assert Notification.objects.for_user(alice).get(kind=name).title == name
+        rows = Notification.objects.filter(target_type="shop.order", target_id=name)
+        assert rows.retract() == 1
 
 
 def test_everything_that_can_be_written_is_read_as_it_was(alice: Any) -> None:

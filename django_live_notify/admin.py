@@ -28,7 +28,6 @@ class NotificationAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_filter = ["level", "created_at", "kind"]
     list_select_related = ["actor"]
     search_fields = ["title", "body"]
-    date_hierarchy = "created_at"
     ordering = ["-pk"]
     actions = ["retract"]
     fieldsets = [
@@ -131,7 +130,6 @@ class NotificationAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 class ScheduledAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_display = ["rendered_title", "to", "publish_at", "condition"]
     list_filter = ["publish_at"]
-    date_hierarchy = "publish_at"
     ordering = ["-publish_at", "-pk"]
     actions = ["cancel"]
     fieldsets = [

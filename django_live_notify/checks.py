@@ -1,6 +1,7 @@
 """System checks: every setting, and every known way to install this wrongly.
 
-None of them queries a database.
+Only `check_tables` queries a database, and only where Django is told which: by `migrate`, and by
+`check --database`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.db import connections, router
 from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
 
@@ -29,8 +31,9 @@ CORE_LAYER_WAITS = 5
 
 def register_checks() -> None:
     """Register the checks of this app."""
-    for check in (check_settings, check_channel_layer, check_installation):
+    for check in (check_settings, check_channel_layer, check_installation, check_isolation):
         register(check, "live_notify")
+    register(check_tables, Tags.database)
 
 
 def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
@@ -124,6 +127,69 @@ def check_installation(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             )
         )
     return messages
+
+
+def check_isolation(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Check the transactions of MySQL and MariaDB, where they are stricter than Django's own."""
+    connection = connections[_alias_of_log()]
+    options = connection.settings_dict.get("OPTIONS", {})
+    level = options.get("isolation_level", "read committed")
+    if connection.vendor != "mysql" or (level or "").lower() == "read committed":
+        return []
+    return [
+        Warning(
+            f"Transactions of the database {connection.alias!r} are not READ COMMITTED:"
+            " a push locks the users whom it selects, and what changes an inbox locks it"
+            " for pushes.",
+            hint='Leave "isolation_level" out of its OPTIONS: that is Django\'s default.',
+            id="live_notify.W006",
+        )
+    ]
+
+
+def check_tables(app_configs: Any, *, databases: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    """Check of what MySQL and MariaDB make tables, or have made them."""
+    alias = _alias_of_log()
+    if alias not in (databases or ()) or connections[alias].vendor != "mysql":
+        return []
+    with connections[alias].cursor() as cursor:
+        cursor.execute(
+            "SELECT coalesce((SELECT engine FROM information_schema.tables"
+            " WHERE table_schema = DATABASE() AND table_name = 'live_notify_notification'),"
+            " @@default_storage_engine), coalesce((SELECT character_set_name"
+            " FROM information_schema.columns WHERE table_schema = DATABASE()"
+            " AND table_name = 'live_notify_notification' AND column_name = 'title'),"
+            " @@character_set_database)"
+        )
+        engine, characters = cursor.fetchone()
+    messages: list[CheckMessage] = []
+    if engine.lower() != "innodb":
+        messages.append(
+            Error(
+                f"The tables of django_live_notify are of the engine {engine}, whose rows belong"
+                " to no transaction: what is rolled back would have been said.",
+                hint="Make InnoDB the server's default_storage_engine, and convert the tables"
+                " that are there by ALTER TABLE … ENGINE=InnoDB.",
+                id="live_notify.E010",
+            )
+        )
+    if characters.lower() != "utf8mb4":
+        messages.append(
+            Warning(
+                f"Titles and bodies are stored as {characters}, which has no emoji and lacks"
+                " characters of some languages: pushes with them fail.",
+                hint="Convert the tables by ALTER TABLE … CONVERT TO CHARACTER SET utf8mb4, and"
+                " the database's default by ALTER DATABASE.",
+                id="live_notify.W007",
+            )
+        )
+    return messages
+
+
+def _alias_of_log() -> str:
+    from .models import Notification
+
+    return router.db_for_write(Notification)
 
 
 def _check_names() -> Iterator[CheckMessage]:

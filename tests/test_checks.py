@@ -7,9 +7,15 @@ from typing import Any
 
 import pytest
 from django.core.checks import run_checks
+from django.db import connection
 from django.test import override_settings
 
 CORE = "channels_redis.core.RedisChannelLayer"
+
+
+only_mysql = pytest.mark.skipif(
+    "connection.vendor != 'mysql'", reason="Other databases know neither choice."
+)
 
 
 def ids(**settings: Any) -> list[str]:
@@ -137,3 +143,42 @@ def ids_with_apps(apps: list[str], **values: Any) -> list[str]:
             return [message.id or "" for message in check_installation(None)]
         finally:
             settings.INSTALLED_APPS = original
+
+
+@only_mysql
+@pytest.mark.parametrize("level", ["repeatable read", "Serializable", None])
+def test_transactions_that_lock_more_than_they_need_are_told(level: str | None) -> None:
+    options = connection.settings_dict["OPTIONS"]
+    options["isolation_level"] = level
+    try:
+        assert ids() == ["live_notify.W006"]
+        options["isolation_level"] = "READ COMMITTED"
+        assert ids() == []
+    finally:
+        del options["isolation_level"]
+
+
+@only_mysql
+@pytest.mark.parametrize(
+    ("change", "back", "check"),
+    [
+        ("ENGINE=Aria", "ENGINE=InnoDB", "live_notify.E010"),
+        (
+            "MODIFY title varchar(255) CHARACTER SET latin1 NOT NULL",
+            "MODIFY title varchar(255) CHARACTER SET utf8mb4 NOT NULL",
+            "live_notify.W007",
+        ),
+    ],
+)
+@pytest.mark.django_db(transaction=True)
+def test_tables_that_lose_transactions_or_characters_are_told(
+    change: str, back: str, check: str
+) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE live_notify_notification {change}")
+        try:
+            assert [message.id for message in run_checks(databases=["default"])] == [check]
+            assert ids() == [], "no query without being told which database"
+        finally:
+            cursor.execute(f"ALTER TABLE live_notify_notification {back}")
+    assert run_checks(databases=["default"]) == []

@@ -2,8 +2,9 @@
 """Run all tests: `python3 tests/run.py`, or in under two minutes `python3 tests/run.py --quick`.
 
 Sets up what they need: tox in an environment of its own, and from the system's packages Redis,
-PostgreSQL, Chromium and nginx where they are missing and may be installed. `--quick` runs what
-needs no servers and no browser, with this interpreter alone; other arguments go to pytest.
+PostgreSQL, MariaDB (with what its driver is compiled with), Chromium and nginx where they are
+missing and may be installed. `--quick` runs what needs no servers and no browser, with this
+interpreter alone; other arguments go to pytest.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import time
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -21,10 +23,19 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv-tests"
 RESULTS = ROOT / ".tox-run"
 
-# Debian package: programs of which one has to be there.
+# Debian package: programs, or files, of which one has to be there.
 PROGRAMS = {
     "redis-server": ["redis-server"],
     "postgresql": ["postgres", "/usr/lib/postgresql/*/bin/postgres"],
+    "mariadb-server-core": ["mariadbd", "/usr/sbin/mariadbd"],
+    "mariadb-client-core": ["mariadb"],
+    # mysqlclient comes as its source; PyMySQL would not, but Django does not support it.
+    "libmariadb-dev": ["mariadb_config"],
+    "pkg-config": ["pkg-config"],
+    "gcc": ["cc", "gcc"],
+    "libc6-dev": ["/usr/include/stdio.h"],
+    # Of the interpreter that runs this, and tox: others than the system's bring their own.
+    "python3-dev": [os.path.join(sysconfig.get_path("include"), "Python.h")],
     "chromium": ["chromium", "chromium-browser", "google-chrome"],
     "nginx": ["nginx", "/usr/sbin/nginx"],
 }

@@ -1,7 +1,8 @@
 """Whom a push addresses: from what the caller says to rows of the database.
 
-Users, querysets and groups get a receipt each, by one `INSERT … SELECT` where that is possible.
-A `Topic` and `EVERYONE` are written as a name; who they are is decided when somebody reads.
+Users, querysets and groups get a receipt each, by one `INSERT … SELECT` where that is possible, in
+batches where it is not: memory stays the same whatever the number of rows. A `Topic` and `EVERYONE`
+are written as a name; who they are is decided when somebody reads.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser, Group
 from django.core.exceptions import EmptyResultSet, FieldDoesNotExist
 from django.db import connections, models, router
+from django.db.models.query import RawQuerySet
 
 from .content import check_text
 
@@ -68,6 +70,8 @@ class Audience:
     # The users that were named one by one, in their order, without duplicates.
     keys: dict[Any, None] = field(default_factory=dict)
     querysets: list[models.QuerySet[Any]] = field(default_factory=list)
+    # Querysets that cannot stand in a subquery: they are read, in batches, when they are needed.
+    streams: list[Any] = field(default_factory=list)
     # Groups, and querysets of them, each with its members.
     groups: list[tuple[Any, models.QuerySet[Any]]] = field(default_factory=list)
     excluded: Audience | None = None
@@ -130,44 +134,98 @@ class Audience:
     @property
     def recipients(self) -> list[Any] | None:
         """The keys of the users, or None where the caller did not name them one by one."""
-        if self.topic or self._selections or (self.excluded and self.excluded._selections):
+        if self.topic or not self._is_named or (self.excluded and not self.excluded._is_named):
             return None
         excluded = self.excluded.keys if self.excluded else {}
         return [key for key in self.keys if key not in excluded]
 
     def find_users(self, using: str) -> models.QuerySet[Any]:
-        """Return the users, of an audience that is no topic, as one queryset without duplicates."""
-        wanted = models.Q(pk__in=list(self.keys))
+        """Return the users that one query finds, as one queryset without duplicates.
+
+        That is all but those of `_read_batches()`; the audience is no topic.
+        """
+        wanted = models.Q(pk__in=self._few_keys)
         for queryset in self._selections:
             wanted |= models.Q(pk__in=_keys(queryset, using))
         users = get_user_model()._base_manager.using(using).filter(wanted).order_by()
-        if not self.even_inactive and _has_field("is_active"):
-            users = users.filter(is_active=True)
+        if not self.even_inactive:
+            users = _active(users)
         if self.excluded:
-            users = users.exclude(pk__in=list(self.excluded.keys))
+            users = users.exclude(pk__in=self.excluded._few_keys)
             for queryset in self.excluded._selections:
                 users = users.exclude(pk__in=_keys(queryset, using))
         return users
 
-    def write_receipts(self, notification: Notification, using: str) -> int:
-        """Write a receipt for each user there is, and return how many."""
+    def write_receipts(self, notification: Notification, using: str) -> bool:
+        """Write a receipt for each user there is, and say whether there is one."""
         if self.topic:
             return self._write_exclusions(notification, using)
         if (recipients := self.recipients) is not None:
             return _insert(notification, recipients, using)
-        return _insert_select(notification, self.find_users(using), using)
-
-    def _write_exclusions(self, notification: Notification, using: str) -> int:
-        if not self.excluded:
-            return 0
-        keys = self.excluded.find_keys(using)
-        return _insert(notification, keys, using, excluded_at=notification.created_at)
+        written = _insert_select(notification, self.find_users(using), using)
+        batched = False
+        for batch in self._read_batches(using):
+            # Who is in two of them gets one.
+            batched |= _insert(notification, batch, using, ignore_conflicts=True)
+        if self.excluded and (batched or (written and self.excluded._has_batches)):
+            return self.excluded._take_receipts_away(notification, using)
+        return written or batched
 
     def find_keys(self, using: str) -> list[Any]:
         """Return the keys of the users of an audience that is no topic."""
         if (recipients := self.recipients) is not None:
             return recipients
-        return list(self.find_users(using).values_list("pk", flat=True))
+        keys = dict.fromkeys(self.find_users(using).values_list("pk", flat=True))
+        batches = list(self._read_batches(using))
+        for batch in batches:
+            keys.update(dict.fromkeys(batch))
+        if self.excluded and (batches or self.excluded._has_batches):
+            for key in self.excluded.find_keys(using):
+                keys.pop(key, None)
+        return list(keys)
+
+    def _write_exclusions(self, notification: Notification, using: str) -> bool:
+        if not self.excluded:
+            return False
+        at = notification.created_at
+        if (recipients := self.excluded.recipients) is not None:
+            return _insert(notification, recipients, using, excluded_at=at)
+        _insert(notification, _read_keys(self.excluded.find_users(using)), using, excluded_at=at)
+        for batch in self.excluded._read_batches(using):
+            _insert(notification, batch, using, ignore_conflicts=True, excluded_at=at)
+        return True
+
+    def _take_receipts_away(self, notification: Notification, using: str) -> bool:
+        """Delete the receipts of these users, not committed yet; say whether others are left."""
+        from .models import Receipt
+
+        receipts = Receipt.objects.using(using).filter(notification_id=notification.pk)
+        receipts.filter(recipient_id__in=_keys(self.find_users(using), using))._raw_delete(using)
+        for batch in self._read_batches(using):
+            receipts.filter(recipient_id__in=batch)._raw_delete(using)
+        return receipts.exists()
+
+    def _read_batches(self, using: str) -> Iterator[list[Any]]:
+        """Yield the keys of users that are too many for one query, or that none can find."""
+        if not self._few_keys:
+            yield from _batches(self.keys)
+        for rows in self.streams:
+            # Not from a replica, unless the caller chose one.
+            rows = rows if rows._db else rows.using(using)
+            for keys in _batches(_read_keys(rows)):
+                yield keys if self.even_inactive else _leave_out_inactive(keys, rows.db)
+
+    @property
+    def _is_named(self) -> bool:
+        return not self._selections and not self.streams
+
+    @property
+    def _has_batches(self) -> bool:
+        return bool(self.streams) or len(self.keys) > BATCH_SIZE
+
+    @property
+    def _few_keys(self) -> list[Any]:
+        return list(self.keys) if len(self.keys) <= BATCH_SIZE else []
 
     @property
     def _selections(self) -> list[models.QuerySet[Any]]:
@@ -195,10 +253,13 @@ class Audience:
             if _is_embeddable(to):
                 self.querysets.append(to)
             else:
-                for user in to.iterator(chunk_size=BATCH_SIZE):
-                    self._add(user)
+                _check_values(to)
+                self.streams.append(to)
+        elif isinstance(to, RawQuerySet) and to.model is not None and issubclass(to.model, User):
+            self.streams.append(to)
         elif isinstance(to, models.QuerySet) and issubclass(to.model, Group):
-            self.groups.append((to, _members(models.Q(groups__in=to))))
+            named = models.Q(groups__in=to if _is_embeddable(to) else list(_read_keys(to)))
+            self.groups.append((to, _members(named)))
         elif _is_collection(to):
             for entry in to:
                 if _is_collection(entry):
@@ -218,7 +279,7 @@ def _members(condition: models.Q) -> models.QuerySet[Any]:
 
 
 def _group_keys(groups: Any) -> list[Any]:
-    return [groups.pk] if isinstance(groups, Group) else list(groups.values_list("pk", flat=True))
+    return [groups.pk] if isinstance(groups, Group) else list(_read_keys(groups))
 
 
 def _as_json(key: Any) -> int | str:
@@ -245,8 +306,14 @@ def _has_field(name: str) -> bool:
     return True
 
 
+def _active(users: models.QuerySet[Any]) -> models.QuerySet[Any]:
+    return users.filter(is_active=True) if _has_field("is_active") else users
+
+
 def _keys(queryset: models.QuerySet[Any], using: str) -> models.QuerySet[Any]:
-    return queryset.using(using).order_by().values("pk")
+    rows = queryset.using(using)
+    # DISTINCT ON chooses its rows by their order.
+    return (rows if rows.query.distinct_fields else rows.order_by()).values("pk")
 
 
 def _is_embeddable(queryset: models.QuerySet[Any]) -> bool:
@@ -256,22 +323,58 @@ def _is_embeddable(queryset: models.QuerySet[Any]) -> bool:
     return here and not queryset.query.is_sliced and not queryset.query.combinator
 
 
+def _check_values(queryset: models.QuerySet[Any]) -> None:
+    """Refuse a union of values: its rows do not say whose they are."""
+    keys = ((), ("pk",), (queryset.model._meta.pk.attname,))
+    for part in queryset.query.combined_queries:
+        if tuple(part.values_select) not in keys:
+            raise TypeError(
+                f"Not an audience: a {queryset.query.combinator} of values of"
+                f" {queryset.model.__name__} does not name its users. Combine the querysets"
+                " without values()."
+            )
+
+
+def _read_keys(rows: Any) -> Iterator[Any]:
+    """Yield the keys of the rows of a queryset, whatever its kind, without keeping them."""
+    if isinstance(rows, RawQuerySet):
+        for row in rows.iterator():
+            yield row.pk
+        return
+    yield from rows.values_list("pk", flat=True).iterator(chunk_size=BATCH_SIZE)
+
+
+def _leave_out_inactive(keys: list[Any], using: str) -> list[Any]:
+    users = get_user_model()._base_manager.using(using).filter(pk__in=keys)
+    return list(_active(users).values_list("pk", flat=True))
+
+
 def _insert(
-    notification: Notification, keys: Iterable[Any], using: str, excluded_at: Any = None
-) -> int:
+    notification: Notification,
+    keys: Iterable[Any],
+    using: str,
+    *,
+    ignore_conflicts: bool = False,
+    excluded_at: Any = None,
+) -> bool:
+    """Write receipts in batches, and say whether there were any to write."""
     from .models import Receipt
 
-    written = 0
+    written = False
     for batch in _batches(keys):
+        written = True
         Receipt.objects.using(using).bulk_create(
-            Receipt(recipient_id=key, notification_id=notification.pk, excluded_at=excluded_at)
-            for key in batch
+            [
+                Receipt(recipient_id=key, notification_id=notification.pk, excluded_at=excluded_at)
+                for key in batch
+            ],
+            ignore_conflicts=ignore_conflicts,
         )
-        written += len(batch)
     return written
 
 
-def _insert_select(notification: Notification, users: models.QuerySet[Any], using: str) -> int:
+def _insert_select(notification: Notification, users: models.QuerySet[Any], using: str) -> bool:
+    """Write a receipt for each of the users by one statement, and say whether there was any."""
     from .models import Receipt
 
     connection = connections[using]
@@ -282,12 +385,12 @@ def _insert_select(notification: Notification, users: models.QuerySet[Any], usin
     try:
         select, params = selected.query.get_compiler(using=using).as_sql()
     except EmptyResultSet:
-        return 0
+        return False
     fields: list[Any] = [Receipt._meta.get_field(name) for name in ("recipient", "notification")]
     columns = ", ".join(quote(field.column) for field in fields)
     with connection.cursor() as cursor:
         cursor.execute(f"INSERT INTO {quote(Receipt._meta.db_table)} ({columns}) {select}", params)
-        return int(cursor.rowcount)
+        return bool(cursor.rowcount)
 
 
 def _batches(values: Iterable[Any]) -> Iterator[list[Any]]:

@@ -103,6 +103,12 @@ def _database() -> dict[str, Any]:
 
 DATABASES = {
     "default": _database(),
+    # One with users of its own, for audiences that are not where the log is.
+    "another": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": ":memory:",
+        "TEST": {"MIGRATE": False},
+    },
     # The replica of a site whose router reads from one; it cannot be read, so whoever does, fails.
     "replica": {"ENGINE": "django.db.backends.dummy"},
 }

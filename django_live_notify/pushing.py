@@ -11,12 +11,12 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
-from django.db import IntegrityError, models, transaction
+from django.db import IntegrityError, connections, models, transaction
 
 from . import content, signals
 from .audiences import Audience
 from .models import Notification
-from .querysets import is_late
+from .querysets import NotificationQuerySet, is_late
 
 
 def compose(
@@ -79,17 +79,35 @@ def store(notification: Notification, audience: Audience, using: str) -> Notific
 
 
 def _store_once(notification: Notification, audience: Audience, using: str) -> Notification | None:
+    connection = connections[using]
     same = Notification.objects.using(using).filter(idempotency_key=notification.idempotency_key)
-    if (earlier := same.first()) is not None:
+    # SQLite lets no reader become a writer once another has written: there, writing comes first.
+    reads_first = connection.vendor != "sqlite" or not connection.in_atomic_block
+    if reads_first and (earlier := same.first()) is not None:
         return earlier
     try:
         with transaction.atomic(using=using):
             return _store(notification, audience, using)
     except IntegrityError:
         # Somebody else was first; anything but that is the caller's to see.
-        if (earlier := same.first()) is None:
+        if (earlier := same.first() or _find_outside(same, using)) is None:
             raise
         return earlier
+
+
+def _find_outside(rows: NotificationQuerySet, using: str) -> Notification | None:
+    """Return the first of the rows as others see them.
+
+    A transaction under REPEATABLE READ may be told that a key is taken, and not by what: that was
+    committed after its snapshot.
+    """
+    connection = connections[using].copy()
+    try:
+        found = list(rows.query.get_compiler(connection=connection).results_iter())
+    finally:
+        connection.close()
+    names = [field.attname for field in Notification._meta.concrete_fields]
+    return Notification.from_db(using, names, found[0]) if found else None
 
 
 def _store(notification: Notification, audience: Audience, using: str) -> Notification | None:

@@ -440,25 +440,6 @@ def test_states_and_retractions_are_told(alice: Any, told: Any) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_concurrent_retries_with_a_key_make_one(alice: Any) -> None:
-    barrier = threading.Barrier(4)
-    said: list[Any] = []
-
-    def retry() -> None:
-        barrier.wait(10)
-        said.append(push(alice, "paid", idempotency_key="order-7"))
-        connection.close()
-
-    threads = [threading.Thread(target=retry) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(20)
-    assert len(said) == 4 and len(set(said)) == 1
-    assert inbox(alice) == ["paid"]
-
-
-@pytest.mark.django_db(transaction=True)
 def test_a_reader_deleted_while_a_push_is_open_changes_nothing_for_the_pusher(
     alice: Any, bob: Any
 ) -> None:

@@ -17,7 +17,7 @@ from .conf import conf
 from .live import log
 from .live.protocol import CommandError
 from .models import Notification
-from .querysets import ACTIONS, NotificationQuerySet
+from .querysets import ACTIONS
 
 __all__ = [
     "ACTIONS",
@@ -67,22 +67,10 @@ def parse_change(action: str, keys: Any) -> Change:
 def change(user: Any, wanted: Change) -> None:
     """Change the state of a user's own notifications; others are passed over."""
     notifications = Notification.objects.using(log.alias())
-    if wanted.up_to is not None and wanted.action in ("read", "seen"):
-        notifications.mark_all(user, wanted.action, up_to=wanted.up_to)
-        return
-    inbox = notifications.for_user(user)
     if wanted.up_to is not None:
-        chosen = inbox.filter(pk__lte=wanted.up_to)
+        notifications.mark_all(user, wanted.action, up_to=wanted.up_to)
     else:
-        chosen = inbox.filter(pk__in=wanted.ids)
-    verbs = {
-        "read": NotificationQuerySet.mark_read,
-        "unread": NotificationQuerySet.mark_unread,
-        "seen": NotificationQuerySet.mark_seen,
-        "archive": NotificationQuerySet.archive,
-        "unarchive": NotificationQuerySet.unarchive,
-    }
-    verbs[wanted.action](chosen)
+        notifications.for_user(user).filter(pk__in=wanted.ids).change(wanted.action)
 
 
 def is_outage(error: BaseException) -> bool:

@@ -112,6 +112,29 @@ class Notification(models.Model):
         """The body in the language that is active, with its parameters."""
         return render(self.body, translated=self.body_translated, params=self.params)
 
+    def mark_read(self, user: Any) -> bool:
+        """Mark as read by a user, and thereby as seen; False if it was, or is not theirs."""
+        return self._change(user, "read")
+
+    def mark_unread(self, user: Any) -> bool:
+        """Mark as unread by a user again; False if it was, or is not theirs."""
+        return self._change(user, "unread")
+
+    def mark_seen(self, user: Any) -> bool:
+        """Mark as seen by a user; False if it was, or is not theirs."""
+        return self._change(user, "seen")
+
+    def archive(self, user: Any) -> bool:
+        """Put away for a user; False if it was, or is not theirs."""
+        return self._change(user, "archive")
+
+    def unarchive(self, user: Any) -> bool:
+        """Take back what a user archived; False if it was not archived, or is not theirs."""
+        return self._change(user, "unarchive")
+
+    def _change(self, user: Any, action: str) -> bool:
+        return bool(type(self).objects.for_user(user).filter(pk=self.pk).change(action))
+
     def retract(self) -> bool:
         """Take it off every screen and out of every inbox; False if that was done before."""
         return bool(type(self).objects.filter(pk=self.pk).retract())

@@ -31,6 +31,15 @@ COUNT_LIMIT = 100
 
 ACTIONS = ("read", "unread", "seen", "archive", "unarchive")
 
+# What an action changes something for.
+_NOT_YET: dict[str, models.Q] = {
+    "read": models.Q(read_at=None),
+    "unread": ~models.Q(read_at=None),
+    "seen": models.Q(seen_at=None),
+    "archive": models.Q(archived_at=None),
+    "unarchive": ~models.Q(archived_at=None),
+}
+
 # What has watermarks as well.
 _STAMPS = {"read": "read_at", "seen": "seen_at"}
 
@@ -122,31 +131,44 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
 
     def mark_read(self) -> int:
         """Mark as read, and thereby as seen; return how many were not."""
-        return self._change("read", self._of_reader().filter(read_at=None))
+        return self.change("read")
 
     def mark_unread(self) -> int:
         """Mark as unread again; return how many were read."""
-        return self._change("unread", self._of_reader().exclude(read_at=None))
+        return self.change("unread")
 
     def mark_seen(self) -> int:
         """Mark as seen; return how many were not."""
-        return self._change("seen", self._of_reader().filter(seen_at=None))
+        return self.change("seen")
 
     def archive(self) -> int:
         """Put away; return how many were not."""
-        return self._change("archive", self._of_reader().filter(archived_at=None))
+        return self.change("archive")
 
     def unarchive(self) -> int:
         """Take back what was archived; return how many were."""
-        return self._change("unarchive", self._of_reader().exclude(archived_at=None))
+        return self.change("unarchive")
+
+    def change(self, action: str) -> int:
+        """Do one of `ACTIONS`, which the methods above name; return how many were changed."""
+        using = router.db_for_write(self.model)
+        now = timezone.now()
+        with transaction.atomic(using=using):
+            rows = self._of_reader().using(using)._filterable().filter(_NOT_YET[action])
+            if ids := rows._write_state(action, using, now):
+                _tell(self._reader.pk, action, ids, None, now, using)
+        return len(ids)
 
     def mark_all(self, user: Any, action: str, *, up_to: int) -> None:
-        """Mark a user's whole inbox up to an id as "read" or "seen".
+        """Do one of `ACTIONS` to a user's whole inbox up to an id: what is above it stays as it is.
 
-        A watermark is moved, so topics cost the same whatever their history. It stays below what
-        may still be in an open transaction: a late commit is not swallowed.
+        "read" and "seen" move a watermark, so that they cost the same whatever the history. It
+        stays below what may still be in an open transaction: a late commit is not swallowed.
         """
         using = router.db_for_write(self.model)
+        if action not in _STAMPS:
+            self.using(using).for_user(user).filter(pk__lte=up_to).change(action)
+            return
         now = timezone.now()
         with transaction.atomic(using=using):
             if floor := min(up_to, self.using(using).floor()):
@@ -154,7 +176,7 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
                 _tell(user.pk, action, None, floor, now, using)
             # By their ids: what is committed in between is not among them, for other pages neither.
             inbox = self.using(using).for_user(user).filter(pk__gt=floor, pk__lte=up_to)
-            recent = inbox.filter(**{_STAMPS[action]: None})
+            recent = inbox.filter(_NOT_YET[action])
             if ids := recent._write_state(action, using, now):
                 _tell(user.pk, action, ids, None, now, using)
 
@@ -162,9 +184,8 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
         """Take back, for all readers, and tell `signals.retracted`; return how many."""
         using = router.db_for_write(self.model)
         with transaction.atomic(using=using):
-            ids = list(
-                self.using(using).filter(retracted_at=None).order_by().values_list("pk", flat=True)
-            )
+            chosen = self.using(using)._filterable().filter(retracted_at=None)
+            ids = list(chosen.order_by().values_list("pk", flat=True))
             now = timezone.now()
             rows = self.model._default_manager.using(using)
             for start in range(0, len(ids), BATCH_SIZE):
@@ -255,14 +276,13 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
             archived_at=models.F("receipt__archived_at"),
         )
 
-    def _change(self, action: str, rows: NotificationQuerySet) -> int:
-        using = router.db_for_write(self.model)
-        now = timezone.now()
-        with transaction.atomic(using=using):
-            ids = rows.using(using)._write_state(action, using, now)
-            if ids:
-                _tell(self._reader.pk, action, ids, None, now, using)
-        return len(ids)
+    def _filterable(self) -> NotificationQuerySet:
+        """Return the same rows as a queryset that takes filters: a slice or a union does not."""
+        if not self.query.is_sliced and not self.query.combinator:
+            return self
+        rows = self.model._default_manager.using(self.db)
+        rows = rows if self._reader is None else rows.for_user(self._reader)
+        return rows.filter(pk__in=list(self.values_list("pk", flat=True)))
 
     def _write_state(self, action: str, using: str, now: datetime) -> list[int]:
         """Write the state of the rows to receipts, which topics do not have until then."""

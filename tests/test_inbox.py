@@ -6,12 +6,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import AnonymousUser
+from django.contrib.auth.models import AnonymousUser, Group
 from django.utils import timezone
 
 from django_live_notify import EVERYONE, Topic, follow, push, pushing
 from django_live_notify.audiences import Audience
 from django_live_notify.models import Follow, Notification, Receipt
+from django_live_notify.querysets import ACTIONS
 
 pytestmark = pytest.mark.django_db
 
@@ -54,6 +55,45 @@ def test_every_verb_works_on_every_kind_and_returns_how_many(alice: Any, mixed: 
     assert titles(inbox(alice).archived()) == ["everyone", "topic", "user"]
     assert inbox(alice).unarchive() == 3
     assert titles(inbox(alice).unread()) == ["everyone"]
+
+
+def test_an_instance_has_the_same_verbs_for_a_user(alice: Any, bob: Any, mixed: list[int]) -> None:
+    for said in Notification.objects.all():
+        assert said.mark_seen(alice) is True and said.mark_seen(alice) is False
+        assert said.mark_read(alice) is True and said.mark_read(alice) is False
+        assert said.mark_unread(alice) is True and said.mark_unread(alice) is False
+        assert said.archive(alice) is True and said.archive(alice) is False
+        assert said.unarchive(alice) is True and said.unarchive(alice) is False
+        assert said.mark_read(bob) is (said.topic == "*"), "not what is not his"
+        with pytest.raises(TypeError, match="saved user"):
+            said.mark_read(AnonymousUser())
+    assert titles(inbox(alice).unread()) == ["everyone", "topic", "user"]
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_everything_up_to_an_id_is_changed_and_nothing_above(
+    alice: Any, mixed: list[int], action: str
+) -> None:
+    undone = {"unread": "read", "unarchive": "archive"}.get(action)
+    if undone:
+        inbox(alice).change(undone)
+    Notification.objects.mark_all(alice, action, up_to=mixed[1])
+    states = inbox(alice).order_by("pk").values_list("seen_at", "read_at", "archived_at")
+    place = {"seen": 0, "read": 1, "unread": 1}.get(action, 2)
+    assert [row[place] is not None for row in states] == (
+        [False, False, True] if undone else [True, True, False]
+    )
+
+
+def test_slices_and_unions_have_the_same_verbs(alice: Any, mixed: list[int]) -> None:
+    newest = inbox(alice).newest_first()
+    assert newest[:2].mark_read() == 2 and newest[:2].mark_read() == 0
+    assert titles(inbox(alice).unread()) == ["user"]
+    first, others = inbox(alice).filter(pk=mixed[0]), inbox(alice).exclude(pk=mixed[0])
+    assert first.union(others).archive() == 3
+    assert newest[:0].unarchive() == 0 and inbox(alice).archived().count() == 3
+    assert Notification.objects.order_by("pk")[:2].retract() == 2
+    assert titles(inbox(alice)) == ["everyone"]
 
 
 def test_reading_is_seeing(alice: Any, mixed: list[int]) -> None:
@@ -173,6 +213,16 @@ def test_what_was_retracted_is_gone_for_all(alice: Any, bob: Any) -> None:
     assert Notification.objects.filter(tag="t").retract() == 1
     assert titles(inbox(alice)) == titles(inbox(bob)) == ["stays"]
     assert Notification.objects.filter(tag="t").retract() == 0
+
+
+def test_what_is_about_an_object_is_retracted_by_it(alice: Any) -> None:
+    one, two = (Group.objects.create(name=name) for name in "ab")
+    for target in (one, one, two, None):
+        push(alice, target.name if target else "none", target=target)
+    about = Notification.objects.filter(target_type="auth.group", target_id=str(one.pk))
+    one.delete()
+    assert about.retract() == 2
+    assert titles(inbox(alice)) == ["b", "none"]
 
 
 def _let_join_early(user: Any) -> None:

@@ -33,6 +33,9 @@ VERSION = 1
 # Items of one frame of a replay; a frame of more would hold up a ping behind it.
 ITEMS_PER_FRAME = 50
 
+# Ids of one state frame: as many as a client may name in one command.
+IDS_PER_FRAME = 1_000
+
 # Times before are nobody's, and the first ones leave no room for a window before them.
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 
@@ -260,7 +263,13 @@ def states(rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
             ids.setdefault("seen", []).append(row["notification_id"])
     yield from marks
     for action, changed in ids.items():
-        yield {"type": "state", "action": action, "ids": changed}
+        yield from state(action, changed)
+
+
+def state(action: str, ids: list[int]) -> Iterator[dict[str, Any]]:
+    """Yield the `state` frames for a change of these notifications."""
+    for start in range(0, len(ids), IDS_PER_FRAME):
+        yield {"type": "state", "action": action, "ids": ids[start : start + IDS_PER_FRAME]}
 
 
 def bye(verdict: Verdict, after: tuple[float, float] = (0, 5)) -> dict[str, Any]:

@@ -84,8 +84,13 @@ def _on_pushed(notification: Any, recipients: list[Any] | None, **kwargs: Any) -
 def _on_state_changed(
     reader: Any, action: str, ids: Any, up_to: Any, changed_at: Any, **kwargs: Any
 ) -> None:
+    frames = [{"type": "state", "action": action, "up_to": up_to}]
+    for frame in protocol.state(action, ids) if ids else frames:
+        _announce_state(reader, frame, changed_at)
+
+
+def _announce_state(reader: Any, frame: dict[str, Any], changed_at: Any) -> None:
     key = str(reader)
-    frame = {"type": "state", "action": action, **({"ids": ids} if ids else {"up_to": up_to})}
     hint = {"kind": "state", "to": [key], "frame": frame, "at": protocol.format_time(changed_at)}
     announce(hint, [key])
 

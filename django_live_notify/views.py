@@ -27,16 +27,21 @@ from django.views.decorators.http import require_GET, require_POST
 
 from . import holding
 from .conf import conf
+from .content import check_name
 from .inbox import change as change_inbox
 from .inbox import parse_change, parse_message, refusal
 from .live import log, protocol, sessions
 from .live.protocol import REASONS, CommandError, Cursor, Verdict
 from .models import LogState, Notification
+from .querysets import NotificationQuerySet
 
 View = Callable[..., HttpResponse]
 
 PAGE_SIZE = 20
 MAX_PAGE_SIZE = 100
+
+# Kinds or levels that one page may be of.
+MAX_NAMES = 50
 
 
 def _for_readers(view: View) -> View:
@@ -68,26 +73,41 @@ def _non_atomic(view: View) -> View:
 @require_GET
 @_for_readers
 def inbox(request: HttpRequest) -> HttpResponse:
-    """Return a page of the inbox, newest first."""
+    """Return a page of the inbox, newest first, of what the parameters choose."""
     # The log itself: a page that was reset would miss for good what a replica does not have yet.
     said = Notification.objects.using(log.alias())
     reader = said.for_user(request.user)
-    rows = reader.archived() if _flag(request, "archived") else reader.unarchived()
-    if _flag(request, "unread"):
-        rows = rows.unread()
-    if kind := request.GET.get("kind"):
-        rows = rows.filter(kind=kind)
+    rows = _filter(reader, request)
     limit = min(_number(request, "limit") or PAGE_SIZE, MAX_PAGE_SIZE)
     cursor = Cursor(LogState.current().epoch, said.floor())
     page, following = rows.page(before=_number(request, "before"), limit=limit)
-    return JsonResponse(
-        {
-            "items": [protocol.item_of(row) for row in page],
-            "next": following,
-            "unread": reader.unread().count_capped(),
-            "cursor": str(cursor),
-        }
-    )
+    answer: dict[str, Any] = {
+        "items": [protocol.item_of(row) for row in page],
+        "next": following,
+        "unread": reader.unread().count_capped(),
+        "cursor": str(cursor),
+    }
+    if _flag(request, "counts"):
+        kinds = reader.counts_by_kind()
+        answer["unseen"] = reader.unseen().count_capped()
+        answer["kinds"] = {kind: counts._asdict() for kind, counts in kinds.items()}
+    return JsonResponse(answer)
+
+
+def _filter(reader: NotificationQuerySet, request: HttpRequest) -> NotificationQuerySet:
+    rows = reader.archived() if _flag(request, "archived") else reader.unarchived()
+    if _flag(request, "unread"):
+        rows = rows.unread()
+    if _flag(request, "unseen"):
+        rows = rows.unseen()
+    if kinds := _names(request, "kind"):
+        rows = rows.filter(kind__in=kinds)
+    if levels := _names(request, "level"):
+        if unknown := set(levels) - set(Notification.Level.values):
+            expected = ", ".join(Notification.Level.values)
+            raise CommandError("invalid", f"level must be one of {expected}, not {unknown.pop()}.")
+        rows = rows.filter(level__in=levels)
+    return rows
 
 
 @require_POST
@@ -215,4 +235,18 @@ def _seconds(request: HttpRequest, name: str) -> float:
 
 
 def _flag(request: HttpRequest, name: str) -> bool:
-    return request.GET.get(name, "") in ("1", "true")
+    text = request.GET.get(name, "").lower()
+    if text not in ("", "0", "1", "false", "true"):
+        raise CommandError("invalid", f"{name} must be 1 or 0.")
+    return text in ("1", "true")
+
+
+def _names(request: HttpRequest, name: str) -> list[str]:
+    """Return the values of a parameter that may be given several times."""
+    values = [value for value in request.GET.getlist(name) if value]
+    if len(values) > MAX_NAMES:
+        raise CommandError("too_large", f"At most {MAX_NAMES} values of {name} at a time.")
+    try:
+        return [check_name(value, name) for value in values]
+    except ValueError as error:
+        raise CommandError("invalid", str(error)) from None

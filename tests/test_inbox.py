@@ -207,6 +207,26 @@ def test_counts_stop_at_a_hundred(alice: Any) -> None:
     assert inbox(alice).unread().count_capped() == 100
 
 
+def test_counts_by_kind_cost_one_query_and_stop_at_a_hundred(
+    alice: Any, mixed: list[int], django_assert_num_queries: Any
+) -> None:
+    rows = [Notification(title="x", topic="*", kind="many") for _ in range(105)]
+    Notification.objects.bulk_create(rows)
+    push(alice, "one", kind="read")
+    push(alice, "two", kind="archived")
+    inbox(alice).filter(kind="read").mark_read()
+    inbox(alice).filter(kind="archived").archive()
+    inbox(alice).filter(kind="many")[:10].mark_seen()
+    inbox(alice).filter(kind="").mark_seen()
+    with django_assert_num_queries(1):
+        counts = inbox(alice).counts_by_kind()
+    assert counts == {"many": (100, 95), "": (3, 0)}
+    assert counts["many"].unread == 100 and counts["many"].unseen == 95
+    assert inbox(alice).filter(kind="").counts_by_kind() == {"": (3, 0)}
+    with pytest.raises(TypeError, match="for_user"):
+        Notification.objects.counts_by_kind()
+
+
 def test_what_was_retracted_is_gone_for_all(alice: Any, bob: Any) -> None:
     push([alice, bob], "oops", tag="t")
     push(EVERYONE, "stays")

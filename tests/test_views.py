@@ -74,14 +74,63 @@ def test_pages_and_filters(http: Client, alice: Any) -> None:
     assert titles(get(http, "inbox/")) == ["4", "2", "1", "0"]
 
 
+def test_each_filter_alone_and_all_together(http: Client, alice: Any) -> None:
+    for level in Notification.Level.values:
+        for kind in "ab":
+            push(alice, f"{level} {kind}", level=level, kind=kind)
+    inbox = Notification.objects.for_user(alice)
+    inbox.filter(kind="a").mark_seen()
+    inbox.filter(level="info").mark_read()
+    inbox.filter(level="error").archive()
+    assert titles(get(http, "inbox/", level="error")) == []
+    assert titles(get(http, "inbox/", level="error", archived="1")) == ["error b", "error a"]
+    assert titles(get(http, "inbox/", level=["info", "warning"], kind="a")) == [
+        "warning a",
+        "info a",
+    ]
+    assert titles(get(http, "inbox/", kind=["a", "b"], unseen=1)) == ["warning b", "success b"]
+    assert titles(get(http, "inbox/", unread="true", kind="a")) == ["warning a", "success a"]
+    assert titles(get(http, "inbox/", unread="0", unseen="false", kind="", archived=1)) == [
+        "error b",
+        "error a",
+    ]
+    assert titles(get(http, "inbox/", kind="none")) == []
+    everything = {"archived": 1, "unread": 1, "unseen": 1, "kind": "a", "level": "error"}
+    assert titles(get(http, "inbox/", **everything)) == [], "what is archived is not news"
+
+
+def test_counts_by_kind_come_where_they_are_asked_for(http: Client, alice: Any) -> None:
+    for kind in ("a", "a", "b", ""):
+        push(alice, "x", kind=kind)
+    Notification.objects.for_user(alice).filter(kind="a")[:1].mark_seen()
+    assert "kinds" not in get(http, "inbox/").json()
+    answer = get(http, "inbox/", counts=1, kind="b").json()
+    assert answer["kinds"] == {
+        "a": {"unread": 2, "unseen": 1},
+        "b": {"unread": 1, "unseen": 1},
+        "": {"unread": 1, "unseen": 1},
+    }
+    assert (answer["unread"], answer["unseen"], len(answer["items"])) == (4, 3, 1)
+
+
 @pytest.mark.parametrize(
     "query",
-    [{"limit": "x"}, {"limit": "0"}, {"before": "-1"}, {"before": "9" * 30}, {"limit": "²"}]
+    [{"level": "loud"}, {"level": ["info", "INFO"]}, {"kind": "x" * 101}, {"kind": "a\x00"}]
+    + [{"unread": "yes"}, {"unseen": "2"}, {"archived": "all"}, {"counts": "-1"}]
+    + [{"limit": "x"}, {"limit": "0"}, {"before": "-1"}, {"before": "9" * 30}, {"limit": "²"}]
     + [{"before": "9" * 5000}],
 )
-def test_bad_parameters_are_a_400_in_json(http: Client, query: dict[str, str]) -> None:
+def test_bad_parameters_are_a_400_in_json(http: Client, query: dict[str, Any]) -> None:
     response = get(http, "inbox/", **query)
-    assert response.status_code == 400 and response.json()["code"] == "invalid"
+    answer = response.json()
+    assert response.status_code == 400 and answer["code"] == "invalid"
+    (name,) = query
+    assert answer["message"].startswith(f"{name} "), "it says which"
+
+
+def test_too_many_kinds_are_a_400(http: Client) -> None:
+    response = get(http, "inbox/", kind=[str(number) for number in range(1_000)])
+    assert response.status_code == 400 and response.json()["code"] == "too_large"
 
 
 @pytest.mark.parametrize("path", ["inbox/", "poll/", "events/"])

@@ -221,9 +221,10 @@ export class LiveNotify extends EventTarget {
     if (upTo) await this.#change("read", { up_to: upTo });
   }
 
-  /** Load a page of the inbox: { items, next, unread, cursor }. */
-  async inbox({ before, limit, unread, archived, kind } = {}) {
-    const query = { before, limit, kind, unread: unread ? 1 : null, archived: archived ? 1 : null };
+  /** Load a page of the inbox: { items, next, unread, cursor }, with counts also { unseen, kinds }. */
+  async inbox({ before, limit, kind, level, ...flags } = {}) {
+    const query = { before, limit, kind, level };
+    for (const name of ["unread", "unseen", "archived", "counts"]) query[name] = flags[name] ? 1 : null;
     const page = await this.#fetch("inbox/", query);
     for (const item of page.items) this.#note(item.id);
     // With a socket, this may come behind a later count.

@@ -15,27 +15,35 @@ __all__ = [
     "Topic",
     "aemit",
     "afollow",
+    "amute",
     "apush",
     "aschedule",
     "aunfollow",
+    "aunmute",
     "emit",
     "follow",
+    "mute",
     "push",
     "schedule",
     "unfollow",
+    "unmute",
 ]
 
 if TYPE_CHECKING:
     from .api import aemit as aemit
     from .api import afollow as afollow
+    from .api import amute as amute
     from .api import apush as apush
     from .api import aschedule as aschedule
     from .api import aunfollow as aunfollow
+    from .api import aunmute as aunmute
     from .api import emit as emit
     from .api import follow as follow
+    from .api import mute as mute
     from .api import push as push
     from .api import schedule as schedule
     from .api import unfollow as unfollow
+    from .api import unmute as unmute
     from .audiences import EVERYONE as EVERYONE
     from .audiences import Topic as Topic
 else:

@@ -1,4 +1,4 @@
-"""What a site calls: `push`, `schedule`, `emit`, `follow`, `unfollow`, and their async twins."""
+"""What a site calls, each with an async twin: `push`, `schedule`, `emit`, and what users follow."""
 
 from __future__ import annotations
 
@@ -15,18 +15,23 @@ from django.utils import timezone
 from . import content, pushing, scheduling, signals
 from .audiences import EVERYONE, Audience, Everyone, Topic
 from .models import Follow, Notification, Scheduled
+from .querysets import is_late
 
 __all__ = [
     "aemit",
     "afollow",
+    "amute",
     "apush",
     "aschedule",
     "aunfollow",
+    "aunmute",
     "emit",
     "follow",
+    "mute",
     "push",
     "schedule",
     "unfollow",
+    "unmute",
 ]
 
 P = ParamSpec("P")
@@ -200,9 +205,71 @@ def unfollow(user: Any, topic: Topic) -> bool:
     return bool(current.update(until=until))
 
 
+def mute(user: Any, topic: Topic, *, until: datetime | timedelta) -> bool:
+    """Let what is said to a topic arrive silently until a time, given as such or from now.
+
+    It is in the inbox, live as well, but is not shown as a toast and does not count as unread or
+    unseen. That ends by itself, with `unmute()`, or where another time is given; unfollowing and
+    following again do not end it. What is emitted to the topic is not affected.
+
+    Returns whether they follow it; nothing is stored otherwise. Raises TypeError or ValueError
+    like `follow()`, and for a time that is not in the future.
+    """
+    _check_follower(user, topic)
+    now = timezone.now()
+    until = content.check_time(until, "until", now)
+    if until <= now:
+        raise ValueError(f"until {until.isoformat()} is not in the future.")
+    using = router.db_for_write(Notification)
+    follows = Follow.objects.using(using).filter(user_id=user.pk, topic=topic.name)
+    with transaction.atomic(using=using):
+        if not follows.filter(until=None).exists():
+            return False
+        follows.update(muted_until=until, changed_at=now)
+        _tell_muted(user.pk, topic, until, now, using)
+    return True
+
+
+def unmute(user: Any, topic: Topic) -> bool:
+    """Let what is said to a topic be shown and counted again, also what was said meanwhile.
+
+    Returns whether it was muted. Raises TypeError or ValueError like `follow()`.
+    """
+    _check_follower(user, topic)
+    now = timezone.now()
+    using = router.db_for_write(Notification)
+    follows = Follow.objects.using(using).filter(user_id=user.pk, topic=topic.name)
+    with transaction.atomic(using=using):
+        # A time rather than none: sweeps of other processes find what ended lately.
+        if not follows.filter(muted_until__gt=now).update(muted_until=now, changed_at=now):
+            return False
+        _tell_muted(user.pk, topic, None, now, using)
+    return True
+
+
+def _tell_muted(
+    reader: Any, topic: Topic, until: datetime | None, now: datetime, using: str
+) -> None:
+    def tell() -> None:
+        changed_at = now
+        if is_late(now):
+            changed_at = timezone.now()
+            follows = Follow.objects.using(using).filter(user_id=reader, topic=topic.name)
+            follows.update(changed_at=changed_at)
+        signals.muted.send_robust(
+            sender=Notification,
+            reader=reader,
+            topic=topic.name,
+            until=until,
+            changed_at=changed_at,
+        )
+
+    transaction.on_commit(tell, using=using, robust=True)
+
+
 def _check_follower(user: Any, topic: Any) -> None:
     if isinstance(topic, Everyone):
-        raise ValueError(f"{EVERYONE!r} cannot be followed or unfollowed: everyone receives it.")
+        raise ValueError(f"{EVERYONE!r} cannot be followed or muted: everyone receives it.")
     if not isinstance(topic, Topic):
         raise TypeError(f"Expected a Topic, not {topic!r:.100}.")
     if not isinstance(user, get_user_model()) or user.pk is None:
@@ -224,3 +291,5 @@ aschedule = _twin(schedule)
 aemit = _twin(emit)
 afollow = _twin(follow)
 aunfollow = _twin(unfollow)
+amute = _twin(mute)
+aunmute = _twin(unmute)

@@ -211,6 +211,7 @@ class Follow(models.Model):
     seen_to = models.BigIntegerField(default=0)
     # In the row for everyone, an id: up to here there was something unread that was pruned.
     pruned_to = models.BigIntegerField(default=0, editable=False)
+    # Until then, what is said to the topic arrives silently and is not counted; in all rows of it.
     muted_until = models.DateTimeField(null=True, blank=True)
     changed_at = models.DateTimeField(null=True, blank=True)
 
@@ -226,6 +227,11 @@ class Follow(models.Model):
                 fields=["changed_at"],
                 name="live_notify_follow_changed",
                 where=models.Q(changed_at__isnull=False),
+            ),
+            PartialIndex(
+                fields=["muted_until"],
+                name="live_notify_muted",
+                where=models.Q(muted_until__isnull=False),
             ),
         ]
 

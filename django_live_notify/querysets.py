@@ -67,7 +67,7 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
     # What a reader has
 
     def for_user(self, user: Any) -> NotificationQuerySet:
-        """Return a user's inbox, annotated with `seen_at`, `read_at` and `archived_at`.
+        """Return a user's inbox, annotated with `seen_at`, `read_at`, `archived_at` and `muted`.
 
         Left out is what was retracted, what has expired, and what a newer one with the same tag
         replaced. Raises TypeError for what is no saved user.
@@ -101,6 +101,10 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
         """Return what the reader did not archive."""
         return self._of_reader().filter(archived_at=None)
 
+    def unmuted(self) -> NotificationQuerySet:
+        """Return what is in no topic that the reader has muted just now."""
+        return self._of_reader().filter(muted=False)
+
     def newest_first(self) -> NotificationQuerySet:
         """Order by the place in the log, newest first."""
         return self.order_by("-pk")
@@ -121,13 +125,21 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
         """Count, but only up to 100."""
         return self.order_by()[:COUNT_LIMIT].count()
 
+    def count_unread(self) -> int:
+        """Count what is unread, but only up to 100, and nothing in a muted topic."""
+        return self.unread().unmuted().count_capped()
+
+    def count_unseen(self) -> int:
+        """Count what is unseen, but only up to 100, and nothing in a muted topic."""
+        return self.unseen().unmuted().count_capped()
+
     def counts_by_kind(self) -> dict[str, Counts]:
-        """Count what is unread and what is unseen, by kind, in one query; each only up to 100.
+        """Count like `count_unread()` and `count_unseen()`, by kind, in one query.
 
         The newest 1,000 that are either are looked at, whatever the history.
         """
         news = models.Q(read_at=None) | models.Q(seen_at=None)
-        rows = self._of_reader().filter(news, archived_at=None).order_by("-pk")[:COUNTED]
+        rows = self._of_reader().unmuted().filter(news, archived_at=None).order_by("-pk")[:COUNTED]
         counts: dict[str, Counts] = {}
         for kind, read_at, seen_at in rows.values_list("kind", "read_at", "seen_at"):
             unread, unseen = counts.get(kind, Counts())
@@ -300,6 +312,9 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
             seen_at=state("seen_at", "seen_to"),
             read_at=state("read_at", "read_to"),
             archived_at=models.F("receipt__archived_at"),
+            muted=models.ExpressionWrapper(
+                models.Q(topic__in=_muted_topics(user)), output_field=models.BooleanField()
+            ),
         )
 
     def _filterable(self) -> NotificationQuerySet:
@@ -372,6 +387,13 @@ def _is_followed_by(user: Any) -> models.Q | models.expressions.Combinable:
         everyone = models.Q(topic=EVERYONE.name) & ~models.Exists(earlier)
     followed: Any = ~models.Q(topic__in=["", EVERYONE.name]) & models.Exists(covering)
     return everyone | followed
+
+
+def _muted_topics(user: Any) -> models.QuerySet[Any]:
+    from .models import Follow
+
+    muted = Follow.objects.filter(user_id=user.pk, muted_until__gt=timezone.now())
+    return muted.values("topic")
 
 
 def is_late(written: datetime) -> bool:

@@ -19,6 +19,11 @@ pushed = Signal()
 # changed_at: the time that was stored with it.
 state_changed = Signal()
 
+# A reader muted a topic, or ended that before its time.
+# reader: the user's key; topic: str; until: datetime, or None where it was ended;
+# changed_at: the time that was stored with it.
+muted = Signal()
+
 # Notifications were taken back.
 # ids: list of notification ids.
 retracted = Signal()

@@ -84,12 +84,12 @@ def inbox(request: HttpRequest) -> HttpResponse:
     answer: dict[str, Any] = {
         "items": [protocol.item_of(row) for row in page],
         "next": following,
-        "unread": reader.unread().count_capped(),
+        "unread": reader.count_unread(),
         "cursor": str(cursor),
     }
     if _flag(request, "counts"):
         kinds = reader.counts_by_kind()
-        answer["unseen"] = reader.unseen().count_capped()
+        answer["unseen"] = reader.count_unseen()
         answer["kinds"] = {kind: counts._asdict() for kind, counts in kinds.items()}
     return JsonResponse(answer)
 
@@ -117,7 +117,7 @@ def change(request: HttpRequest, action: str) -> HttpResponse:
     """Change the state of the reader's notifications, named by ids or up to one."""
     change_inbox(request.user, parse_change(action, _read_json(request)))
     inbox = Notification.objects.using(log.alias()).for_user(request.user)
-    return JsonResponse({"unread": inbox.unread().count_capped()})
+    return JsonResponse({"unread": inbox.count_unread()})
 
 
 @require_POST

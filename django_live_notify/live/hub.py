@@ -410,6 +410,8 @@ class Hub:
                     self._fresh_changes["receipt", key, number] = at
                 if "up_to" in frame:
                     self._fresh_changes["follow", key, 0] = at
+                if "topic" in frame:
+                    self._fresh_changes["mute", key, frame["topic"]] = at
 
     def _hinted_retracted(self, hint: dict[str, Any]) -> None:
         self._wake.set()

@@ -33,11 +33,12 @@ MAX_KNOWN = 900
 # Users by their key on the wire.
 Readers = Mapping[str, Any]
 
-# A receipt's state, or a reader's watermarks: see `protocol.states()`.
+# A receipt's state, a muted topic, or a reader's watermarks: see `protocol.states()`.
 State = dict[str, Any]
 
-# Which of a reader's rows changed, and when: ("receipt", key, id), ("follow", key, 0) …
-Change = tuple[str, str, int]
+# Which of a reader's rows changed, and when: ("receipt", key, id), ("follow", key, 0),
+# ("mute", key, topic) …
+Change = tuple[str, str, int | str]
 
 
 @dataclass
@@ -166,7 +167,7 @@ def resume(
         # must not bring it again as news. What was committed late it brings all the same: whether
         # that was there before the client cannot be told until it is stamped.
         found.there = there
-    found.unread = inbox.unread().count_capped()
+    found.unread = inbox.count_unread()
     return found
 
 
@@ -228,7 +229,7 @@ def _size(frame: dict[str, Any]) -> int:
 def count_unread(users: Readers) -> dict[str, int]:
     """Return each reader's unread notifications, up to 100."""
     inboxes = Notification.objects.using(alias())
-    return {key: inboxes.for_user(user).unread().count_capped() for key, user in users.items()}
+    return {key: inboxes.for_user(user).count_unread() for key, user in users.items()}
 
 
 def find_followers(topic: str, readers: Readers) -> set[str]:
@@ -277,7 +278,7 @@ def _above(inbox: Any, cursor: Cursor | None, since: datetime | None) -> Any:
 
 def _find_missed_states(user: Any, since: datetime) -> Iterator[dict[str, Any]]:
     receipts = _find_receipts([user.pk], since)[: MAX_CHANGES + 1]
-    yield from protocol.states([*_find_marks([user.pk], since), *receipts])
+    yield from protocol.states([*_find_follows([user.pk], since), *receipts])
     retracted = (
         Notification.objects.using(alias())
         .addressed_to(user)
@@ -288,13 +289,33 @@ def _find_missed_states(user: Any, since: datetime) -> Iterator[dict[str, Any]]:
         yield {"type": "retracted", "ids": ids}
 
 
-def _find_marks(users: list[Any], since: datetime) -> Iterator[State]:
-    """Find watermarks that moved, each with what is not read below it all the same."""
-    marks = Follow.objects.using(alias()).filter(
-        topic=EVERYONE.name, changed_at__gte=since, user_id__in=users
+def _find_follows(users: list[Any], since: datetime) -> Iterator[State]:
+    """Find topics that were muted, or are not any more, and the watermarks that moved."""
+    now = timezone.now()
+    ended = models.Q(muted_until__gte=since, muted_until__lte=now)
+    rows = Follow.objects.using(alias()).filter(
+        models.Q(changed_at__gte=since) | ended,
+        models.Q(topic=EVERYONE.name) | models.Q(muted_until__isnull=False),
+        user_id__in=users,
     )
-    for mark in marks.values("user_id", "changed_at", "read_to", "seen_to"):
-        yield mark
+    for row in rows.values("user_id", "topic", "changed_at", "read_to", "seen_to", "muted_until"):
+        topic, until = row.pop("topic"), row.pop("muted_until")
+        if topic == EVERYONE.name:
+            yield from _find_mark(row)
+            continue
+        changed_at = max(row["changed_at"], until) if until <= now else row["changed_at"]
+        yield {
+            "user_id": row["user_id"],
+            "topic": topic,
+            "muted_until": until,
+            "changed_at": changed_at,
+        }
+
+
+def _find_mark(mark: State) -> Iterator[State]:
+    """Find what is not read below a watermark all the same."""
+    yield mark
+    if mark["read_to"]:
         unread = _states(Receipt.objects.using(alias())).filter(
             recipient_id=mark["user_id"],
             notification_id__lte=mark["read_to"],
@@ -357,13 +378,13 @@ def _find_changed_states(
 ) -> None:
     for batch in _batches(readers):
         users = _pks(batch)
-        for state in (*_find_marks(users, since), *_find_receipts(users, since)):
+        for state in (*_find_follows(users, since), *_find_receipts(users, since)):
             key = str(state["user_id"])
-            change: Change = (
-                ("receipt", key, state["notification_id"])
-                if "notification_id" in state
-                else ("follow", key, 0)
-            )
+            change: Change = ("follow", key, 0)
+            if "notification_id" in state:
+                change = ("receipt", key, state["notification_id"])
+            elif "muted_until" in state:
+                change = ("mute", key, state["topic"])
             found.changes[change] = state["changed_at"]
             if known.get(change) != state["changed_at"]:
                 found.states.append((change, state))
@@ -417,8 +438,9 @@ def _add_recipients(
         if excluded_at is not None:
             excluded.add((pk, str(recipient)))
         else:
+            followed = addressed[pk].get(str(recipient), Touched())
             touched = Touched(*(stamp is not None for stamp in stamps))
-            addressed[pk][str(recipient)] = touched
+            addressed[pk][str(recipient)] = touched._replace(muted=followed.muted)
 
 
 def _add_followers(
@@ -432,6 +454,8 @@ def _add_followers(
         topic__in=list(topics), user_id__in=_pks(readers)
     )
     everyone: dict[str, Follow] = {}
+    now = timezone.now()
+    muted = {(f.user_id, f.topic) for f in follows if f.muted_until and f.muted_until > now}
     for follow in follows:
         key = str(follow.user_id)
         if follow.topic == EVERYONE.name:
@@ -439,7 +463,12 @@ def _add_followers(
             continue
         for pk, _created_at in topics[follow.topic]:
             if follow.since < pk and (follow.until is None or pk <= follow.until):
-                addressed[pk].setdefault(key, Touched(pk <= follow.seen_to, pk <= follow.read_to))
+                touched = Touched(
+                    pk <= follow.seen_to,
+                    pk <= follow.read_to,
+                    muted=(follow.user_id, follow.topic) in muted,
+                )
+                addressed[pk].setdefault(key, touched)
     nothing = Follow()
     for pk, created_at in topics.get(EVERYONE.name, ()):
         for key, user in readers.items():

@@ -203,11 +203,12 @@ def pack(notification: Notification) -> dict[str, Any]:
 
 
 class Touched(NamedTuple):
-    """What a reader has done with a notification."""
+    """What a reader has done with a notification, and whether its topic is muted."""
 
     seen: bool = False
     read: bool = False
     archived: bool = False
+    muted: bool = False
 
 
 def item(packed: Mapping[str, Any], touched: Touched = Touched()) -> dict[str, Any]:  # noqa: B008
@@ -222,8 +223,13 @@ def item(packed: Mapping[str, Any], touched: Touched = Touched()) -> dict[str, A
 
 def item_of(notification: Any) -> dict[str, Any]:
     """Return a notification of `for_user()` as its reader gets it."""
-    stamps = (notification.seen_at, notification.read_at, notification.archived_at)
-    return item(pack(notification), Touched(*(stamp is not None for stamp in stamps)))
+    touched = Touched(
+        notification.seen_at is not None,
+        notification.read_at is not None,
+        notification.archived_at is not None,
+        notification.muted,
+    )
+    return item(pack(notification), touched)
 
 
 def notifications(
@@ -244,12 +250,18 @@ def notifications(
 def states(rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     """Yield the `state` frames that bring a client up to date, whatever it knew before.
 
-    A row is a receipt's state (`notification_id`, `seen_at`, `read_at`, `archived_at`) or a
-    reader's watermarks (`read_to`, `seen_to`), which come first: receipts make exceptions.
+    A row is a receipt's state (`notification_id`, `seen_at`, `read_at`, `archived_at`), a topic
+    that is muted or not (`topic`, `muted_until`), or a reader's watermarks (`read_to`, `seen_to`),
+    which come first: receipts make exceptions.
     """
     ids: dict[str, list[int]] = {}
     marks: list[dict[str, Any]] = []
+    mutes: list[dict[str, Any]] = []
     for row in rows:
+        if "muted_until" in row:
+            is_over = row["muted_until"] <= timezone.now()
+            mutes.append(muting(row["topic"], None if is_over else row["muted_until"]))
+            continue
         if "read_to" in row:
             for action, up_to in (("read", row["read_to"]), ("seen", row["seen_to"])):
                 if up_to:
@@ -262,8 +274,16 @@ def states(rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         if row["seen_at"]:
             ids.setdefault("seen", []).append(row["notification_id"])
     yield from marks
+    yield from mutes
     for action, changed in ids.items():
         yield from state(action, changed)
+
+
+def muting(topic: str, until: datetime.datetime | None) -> dict[str, Any]:
+    """Return the `state` frame for a topic that is muted until a time, or not any more."""
+    if until is None:
+        return {"type": "state", "action": "unmute", "topic": topic}
+    return {"type": "state", "action": "mute", "topic": topic, "until": format_time(until)}
 
 
 def state(action: str, ids: list[int]) -> Iterator[dict[str, Any]]:

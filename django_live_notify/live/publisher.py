@@ -58,6 +58,7 @@ def connect() -> None:
     """Listen to the store."""
     signals.pushed.connect(_on_pushed, dispatch_uid="live_notify")
     signals.state_changed.connect(_on_state_changed, dispatch_uid="live_notify")
+    signals.muted.connect(_on_muted, dispatch_uid="live_notify")
     signals.retracted.connect(_on_retracted, dispatch_uid="live_notify")
     signals.emitted.connect(_on_emitted, dispatch_uid="live_notify")
     user_logged_out.connect(_on_logged_out, dispatch_uid="live_notify")
@@ -87,6 +88,10 @@ def _on_state_changed(
     frames = [{"type": "state", "action": action, "up_to": up_to}]
     for frame in protocol.state(action, ids) if ids else frames:
         _announce_state(reader, frame, changed_at)
+
+
+def _on_muted(reader: Any, topic: str, until: Any, changed_at: Any, **kwargs: Any) -> None:
+    _announce_state(reader, protocol.muting(topic, until), changed_at)
 
 
 def _announce_state(reader: Any, frame: dict[str, Any], changed_at: Any) -> None:

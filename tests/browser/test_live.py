@@ -157,3 +157,34 @@ def test_messages_go_both_ways(site: Site, open_page: Any) -> None:
     bob.page.click("#start")
     bob.until_live()
     assert bob.problems == []
+
+
+def test_what_is_muted_is_in_the_list_without_a_toast(site: Site, open_page: Any) -> None:
+    bob = open_page(site).sign_in("bob")
+    site.shell(
+        "from datetime import timedelta\n"
+        "for name in ('muted', 'other'): follow(bob, Topic(name))\n"
+        "mute(bob, Topic('muted'), until=timedelta(hours=1))\n"
+        "push(Topic('muted'), 'silent', level='error')\n"
+        "push(Topic('other'), 'loud', level='error')\n"
+    )
+    bob.expect_heard("silent", "loud")
+    bob.expect_toast("loud")
+    assert bob.toasts == ["loud"]
+    bob.expect_badge("1")
+    bob.open_bell()
+    bob.expect_listed("loud", "silent")
+
+
+def test_a_later_one_of_a_tag_takes_the_place_of_the_toast(site: Site, open_page: Any) -> None:
+    bob = open_page(site).sign_in("bob")
+    site.shell("push(bob, '40 %', tag='import', level='error')")
+    bob.expect_toast("40 %")
+    site.shell("push(bob, '80 %', tag='import', level='error'); push(bob, 'other', level='error')")
+    bob.expect_toast("other")
+    assert sorted(bob.toasts) == ["80 %", "other"]
+    bob.page.click(".toast:has-text('80 %') button")
+    site.shell("push(bob, '100 %', tag='import', level='error'); push(bob, 'last', level='error')")
+    bob.expect_toast("last")
+    assert sorted(bob.toasts) == ["last", "other"], "dismissed once for all of the tag"
+    bob.expect_badge("3")

@@ -271,13 +271,24 @@ describe("notifications", () => {
     assert.deepEqual(of("notification").map(({ id, read }) => [id, read]), [[4, true]]);
   });
 
+  test("what was replaced before it was committed is not told", () => {
+    const { client, of } = make();
+    client.start();
+    FakeSocket.last.ready();
+    const told = () => of("notification").map(({ id }) => id);
+    FakeSocket.last.receive(frame([item(5, { tag: "t" }), item(4, { tag: "t" }), item(3, { tag: "u" })]));
+    assert.deepEqual(told(), [5, 3]);
+    FakeSocket.last.receive(frame([item(6, { tag: "t" }), item(4, { tag: "t" })]));
+    assert.deepEqual(told(), [5, 3, 6]);
+  });
+
   test("unread counts one on by itself and takes the server's word", () => {
     const { client } = make();
     client.start();
     FakeSocket.last.ready({ unread: 2 });
     FakeSocket.last.receive(frame([3]));
     assert.equal(client.unread, 3);
-    FakeSocket.last.receive(frame([item(4, { read: true }), item(5, { tag: "t" })]));
+    FakeSocket.last.receive(frame([item(4, { read: true }), item(5, { tag: "t" }), item(6, { muted: true })]));
     assert.equal(client.unread, 3);
     FakeSocket.last.receive({ type: "unread", unread: 1 });
     assert.equal(client.unread, 1);

@@ -13,10 +13,10 @@ from django.db import connection, models
 from django.db.models.signals import post_init
 from django.utils import timezone
 
-from django_live_notify import EVERYONE
+from django_live_notify import EVERYONE, Topic, mute
 from django_live_notify.live import log
 from django_live_notify.live.horizon import MAX_SPANS, Horizon
-from django_live_notify.models import LogState, Notification, Receipt
+from django_live_notify.models import Follow, LogState, Notification, Receipt
 
 pytestmark = pytest.mark.django_db
 
@@ -253,6 +253,25 @@ def test_every_query_of_a_sweep_finds_its_rows_by_an_index(
         else:
             for table in ("notification", "receipt"):
                 assert not [line for line in plan if f"SCAN live_notify_{table}" in line], plan
+
+
+def test_what_is_muted_is_found_without_the_rest_of_what_is_followed() -> None:
+    yesterday = timezone.now() - timedelta(days=1)
+    users = make_users(100)
+    Follow.objects.bulk_create(
+        Follow(user=user, topic=f"topic-{n}", changed_at=yesterday, muted_until=yesterday)
+        for user in users
+        for n in range(100)
+    )
+    mute(users[0], Topic("topic-7"), until=timedelta(hours=1))
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+    with recorded() as statements:
+        found = sweep(Horizon(0, 60), users)
+    assert [state["topic"] for _, state in found.states] == ["topic-7"]
+    (query,) = [entry for entry in statements if 'FROM "live_notify_follow"' in entry[0]]
+    plan = "\n".join(explain(*query))
+    assert "live_notify_follow_changed" in plan and "live_notify_muted" in plan, plan
 
 
 def test_what_a_reader_changed_is_found_without_the_rest_of_their_receipts(

@@ -275,7 +275,7 @@ class Bell extends LiveNotifyElement {
 
   arrived(item) {
     if (item.archived) return;
-    if (!item.read) this.live.textContent = item.title;
+    if (!item.read && !item.muted) this.live.textContent = item.title;
     if (!this.#loaded) return;
     this.put(item);
     this.show();
@@ -398,10 +398,11 @@ class Toasts extends LiveNotifyElement {
 
   arrived(item) {
     // Whoever looks at the list sees it there.
-    if (item.read || item.archived || this.root.querySelector("live-notify-bell")?.isOpen) return;
+    if (item.read || item.archived || item.muted || this.root.querySelector("live-notify-bell")?.isOpen) return;
     if (item.replay && Date.now() - Date.parse(item.created_at) > REPLAY_AGE) return;
     const same = item.tag && this.find((toast) => toast.dataset.tag === item.tag);
     if (same) return this.fill(same, item);
+    if (item.tag) this.#waiting = this.#waiting.filter(({ tag }) => tag !== item.tag);
     if (document.visibilityState === "hidden") this.#waiting.push(item);
     else this.pop(item);
   }

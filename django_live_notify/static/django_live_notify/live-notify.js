@@ -145,6 +145,7 @@ export class LiveNotify extends EventTarget {
   #topics = new Set();
   #read = new Set();
   #retracted = new Set();
+  #tags = new Map(); // the highest id of each: what was committed late may have been replaced
   #highest = 0;
 
   /**
@@ -462,13 +463,22 @@ export class LiveNotify extends EventTarget {
       this.#note(item.id);
       if (!this.#memory.isNew(item.id, replay) || this.#retracted.has(item.id)) continue;
       this.#memory.add(item.id);
+      if (item.tag && !this.#isNewest(item)) continue;
       const read = item.read || this.#read.has(item.id);
-      if (!replay && !read && !item.archived && !item.tag) this.#setUnread(this.#unread + 1);
+      if (!replay && !read && !item.archived && !item.tag && !item.muted) this.#setUnread(this.#unread + 1);
       this.#dispatch("notification", { ...item, read, replay });
     }
     // Only now: a page that dies halfway must be told again.
     this.#advance(cursor);
     this.#memory.save();
+  }
+
+  #isNewest({ tag, id }) {
+    if (this.#tags.get(tag) > id) return false;
+    this.#tags.delete(tag);
+    this.#tags.set(tag, id);
+    if (this.#tags.size > RING_SIZE) this.#tags.delete(this.#tags.keys().next().value);
+    return true;
   }
 
   #changed(frame) {

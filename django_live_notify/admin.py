@@ -1,6 +1,7 @@
-"""The log in Django's admin: look at what was said, compose, retract; cancel what is scheduled.
+"""The log in Django's admin: look, compose, retract; cancel what is scheduled, or try it again.
 
-Django's own permissions: add to compose, delete to retract or to cancel, and `notify_everyone`.
+Django's own permissions: add to compose, delete to retract or to cancel, change to try again what
+failed, and `notify_everyone`.
 """
 
 from __future__ import annotations
@@ -131,7 +132,7 @@ class ScheduledAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_display = ["rendered_title", "to", "publish_at", "condition"]
     list_filter = ["publish_at"]
     ordering = ["-publish_at", "-pk"]
-    actions = ["cancel"]
+    actions = ["cancel", "retry"]
     fieldsets = [
         (None, {"fields": ["rendered_title", "rendered_body", "to", "notification"]}),
         (_("Times"), {"fields": ["publish_at", "published_at", "cancelled_at", "failed_at"]}),
@@ -192,6 +193,21 @@ class ScheduledAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         text = ngettext(
             "%(count)d scheduled notification was cancelled.",
             "%(count)d scheduled notifications were cancelled.",
+            count,
+        )
+        self.message_user(request, text % {"count": count}, messages.SUCCESS)
+
+    def has_retry_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("live_notify.change_scheduled")
+
+    @admin.action(
+        description=_("Try the selected scheduled notifications again"), permissions=["retry"]
+    )
+    def retry(self, request: HttpRequest, queryset: Any) -> None:
+        count = queryset.retry()
+        text = ngettext(
+            "%(count)d scheduled notification will be tried again.",
+            "%(count)d scheduled notifications will be tried again.",
             count,
         )
         self.message_user(request, text % {"count": count}, messages.SUCCESS)

@@ -294,6 +294,10 @@ class Scheduled(models.Model):
         """Let it never be said; False if it was published or cancelled before, or has failed."""
         return bool(type(self).objects.filter(pk=self.pk).cancel())
 
+    def retry(self) -> bool:
+        """Let it be tried again, as soon as it is due; False if it has not failed."""
+        return bool(type(self).objects.filter(pk=self.pk).retry())
+
     def _render(self, name: str) -> str:
         kept = self.content
         return render(kept[name], translated=kept[f"{name}_translated"], params=kept["params"])

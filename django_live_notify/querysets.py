@@ -369,6 +369,13 @@ class ScheduledQuerySet(models.QuerySet["Scheduled"]):
         rows = self.using(router.db_for_write(Notification)).pending()
         return rows.order_by().update(cancelled_at=timezone.now())
 
+    def retry(self) -> int:
+        """Let those that failed be tried again, as soon as they are due; return how many."""
+        from .models import Notification
+
+        rows = self.using(router.db_for_write(Notification)).failed()
+        return rows.order_by().update(failed_at=None, error="")
+
 
 def _is_followed_by(user: Any) -> models.Q | models.expressions.Combinable:
     from .models import Follow

@@ -10,6 +10,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, Permission
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from django_live_notify import EVERYONE, Topic, push, schedule
 from django_live_notify.models import Notification, Scheduled
@@ -229,3 +230,38 @@ def test_only_who_may_delete_cancels(make_user: Any) -> None:
     editor.user_permissions.add(permissions.get(codename="delete_scheduled"))
     client.post(reverse(SCHEDULED), choice)
     assert not Scheduled.objects.pending().exists()
+
+
+def test_chosen_ones_that_failed_are_tried_again(staff_client: Client, make_user: Any) -> None:
+    bob, group = make_user("bob"), Group.objects.create(name="crew")
+    schedule(group, "failed", at=timedelta(0))
+    schedule(bob, "to come", at=timedelta(hours=1))
+    key = group.pk
+    group.delete()
+    publish_due()
+    Group.objects.create(pk=key, name="crew again").user_set.add(bob)
+    keys = list(Scheduled.objects.values_list("pk", flat=True))
+    response = staff_client.post(
+        reverse(SCHEDULED), {"action": "retry", "_selected_action": keys}, follow=True
+    )
+    assert "1 scheduled notification will be tried again." in response.content.decode()
+    publish_due()
+    assert titles_of(bob) == ["failed"]
+
+
+def test_only_who_may_change_tries_again(make_user: Any) -> None:
+    if not _staff():
+        pytest.skip("Every member of staff is a superuser in this user model.")
+    editor = make_user("editor", **_staff())
+    permissions = Permission.objects.filter(content_type__app_label="live_notify")
+    editor.user_permissions.set(permissions.filter(codename="view_scheduled"))
+    schedule(editor, "failed", at=timedelta(0))
+    Scheduled.objects.update(failed_at=timezone.now())
+    client = Client()
+    client.force_login(editor)
+    choice = {"action": "retry", "_selected_action": [Scheduled.objects.get().pk]}
+    client.post(reverse(SCHEDULED), choice)
+    assert Scheduled.objects.failed().exists()
+    editor.user_permissions.add(permissions.get(codename="change_scheduled"))
+    client.post(reverse(SCHEDULED), choice)
+    assert not Scheduled.objects.failed().exists()

@@ -86,15 +86,15 @@ def together(*jobs: Callable[[], Any]) -> list[Any]:
 
 
 @pytest.fixture
-def refusing() -> Iterator[Callable[[str, BaseException], None]]:
-    """Let what has a title not be saved: `refusing("title", error)`."""
-    errors: dict[str, BaseException] = {}
+def refusing() -> Iterator[Callable[[str, BaseException | None], None]]:
+    """Let what has a title not be saved, or (None) again: `refusing("title", error)`."""
+    errors: dict[str, BaseException | None] = {}
 
     def refuse(instance: Any, **keys: Any) -> None:
-        if instance.title in errors:
-            raise errors[instance.title]
+        if error := errors.get(instance.title):
+            raise error
 
-    def arrange(title: str, error: BaseException) -> None:
+    def arrange(title: str, error: BaseException | None) -> None:
         errors[title] = error
 
     post_save.connect(refuse, sender=Notification)
@@ -591,6 +591,32 @@ def test_a_queryset_cancels_what_is_still_to_come(alice: Any) -> None:
     assert Scheduled.objects.pending().count() == 2 and Scheduled.objects.due().count() == 1
     publish_due()
     assert Scheduled.objects.all().cancel() == 1
+
+
+# Trying again
+
+
+def test_what_failed_is_said_when_it_is_tried_again(alice: Any, refusing: Any) -> None:
+    failed, other = keep(alice, "failed"), keep(alice, "other")
+    refusing("failed", ValueError("no"))
+    assert publish_due() == Published(1, 1)
+    assert failed.retry() is True and other.retry() is False
+    failed.refresh_from_db()
+    assert failed.failed_at is None and failed.error == ""
+    assert publish_due() == Published(0, 1), "still no"
+    refusing("failed", None)
+    assert Scheduled.objects.retry() == 1 and failed.retry() is False
+    assert publish_due() == Published(1, 0) and inbox(alice) == ["other", "failed"]
+    assert Scheduled.objects.retry() == 0 and publish_due() == Published(0, 0)
+
+
+def test_what_is_tried_again_may_be_cancelled(alice: Any, refusing: Any) -> None:
+    scheduled = keep(alice)
+    refusing("hello", ValueError("no"))
+    publish_due()
+    assert scheduled.cancel() is False and scheduled.retry() is True
+    assert scheduled.cancel() is True and scheduled.retry() is False
+    assert publish_due() == Published(0, 0)
 
 
 # Many at once

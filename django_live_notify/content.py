@@ -17,7 +17,16 @@ from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
 from django.utils import timezone
 from django.utils.functional import Promise
-from django.utils.translation import gettext, gettext_lazy, override, pgettext_lazy
+from django.utils.translation import (
+    gettext,
+    gettext_lazy,
+    ngettext,
+    ngettext_lazy,
+    npgettext,
+    npgettext_lazy,
+    override,
+    pgettext_lazy,
+)
 
 TITLE_LENGTH = 255
 # In characters: a frame has to fit into what may wait for a client.
@@ -28,6 +37,11 @@ KEY_LENGTH = 200
 DATA_BYTES = 16 * 1024
 
 _HOLE = re.compile(r"(?<!%)%\((\w+)\)")
+
+# Between a context and its message, as gettext writes it; and between a singular, its plural and
+# their number, which is one or names the parameter that is.
+_CONTEXT = "\x04"
+_PLURAL = "\x1f"
 
 # The integers of django.contrib.messages; DEBUG has no level of its own here.
 _MESSAGE_LEVELS = {10: "info", 20: "info", 25: "success", 30: "warning", 40: "error"}
@@ -121,7 +135,8 @@ def check_message(
         # A plain text may be anybody's words; a hole in a message id was meant to be filled.
         if translated and not params and (hole := _HOLE.search(text)):
             raise KeyError(hole[1])
-        _interpolate(text, params)
+        for form in _forms(text, params) if translated else [text]:
+            _interpolate(form, params)
     except KeyError as error:
         raise ValueError(
             f"{what} {text!r} needs the parameter {error}: pass it in params."
@@ -169,33 +184,77 @@ def restore_message(text: str, *, translated: bool) -> Any:
     """Return a title or body as `check_message()` was given it: lazy again, or plain."""
     if not translated:
         return text
-    context, separator, message = text.rpartition("\x04")
+    context, separator, message = text.rpartition(_CONTEXT)
+    if _PLURAL in message:
+        singular, plural, number = message.split(_PLURAL)
+        counted: Any = int(number) if number.isdecimal() else number
+        if separator:
+            return npgettext_lazy(context, singular, plural, counted)
+        return ngettext_lazy(singular, plural, counted)
     return pgettext_lazy(context, message) if separator else gettext_lazy(message)
 
 
 def render(text: str, *, translated: bool, params: Mapping[str, Any]) -> str:
     """Return a stored title or body in the language that is active."""
-    plain = text.rpartition("\x04")[2] if translated else text
-    message = gettext(text) if translated and text else plain
+    candidates = _translate(text, params) if translated and text else [text]
     # A translator's slip, or a row that nobody checked, must not take it from its reader.
-    for candidate in (plain if message == text else message, plain):
+    for candidate in candidates:
         with contextlib.suppress(KeyError, TypeError, ValueError):
             return _interpolate(candidate, params)
-    return plain
+    return candidates[-1]
+
+
+def _translate(text: str, params: Mapping[str, Any]) -> list[str]:
+    """Return a message in the language that is active, and as it was written."""
+    context, separator, message = text.rpartition(_CONTEXT)
+    if _PLURAL not in message:
+        translation = gettext(text)
+        return [message if translation == text else translation, message]
+    singular, plural, number = message.split(_PLURAL)
+    count = int(number) if number.isdecimal() else params.get(number)
+    if not isinstance(count, int):
+        return [plural]
+    if separator:
+        translation = npgettext(context, singular, plural, count)
+    else:
+        translation = ngettext(singular, plural, count)
+    return [translation, singular if count == 1 else plural]
+
+
+def _forms(text: str, params: Mapping[str, Any]) -> list[str]:
+    """Return what a message may read, before it is translated."""
+    message = text.rpartition(_CONTEXT)[2]
+    if _PLURAL not in message:
+        return [message]
+    singular, plural, number = message.split(_PLURAL)
+    if not number.isdecimal() and not isinstance(params[number], int):
+        raise ValueError(f"{number} must be a whole number")
+    return [singular, plural]
 
 
 def _message_id(value: Promise) -> str:
     """Return what gettext looks up for a lazy text; a context is kept as gettext writes it."""
     # Promises tell their function and arguments only by the pickle protocol.
-    function, arguments, *_ = value.__reduce__()[1]  # type: ignore[misc]
-    if getattr(function, "__name__", "") == "pgettext" and len(arguments) == 2:
-        return "\x04".join(map(str, arguments))
+    function, arguments, *rest = value.__reduce__()[1]  # type: ignore[misc]
+    name = getattr(function, "__name__", "")
+    if name == "pgettext" and len(arguments) == 2:
+        return _CONTEXT.join(map(str, arguments))
+    if name in ("ngettext", "npgettext"):
+        keys = next(entry for entry in rest if isinstance(entry, dict))
+        number = keys.get("number", rest[0])
+        if number is None:
+            raise ValueError(
+                f"{keys['plural']!r} does not say what it counts: name the parameter, as in"
+                ' ngettext_lazy("%(count)d reply", "%(count)d replies", "count").'
+            )
+        message = _PLURAL.join(map(str, (keys["singular"], keys["plural"], number)))
+        return _CONTEXT.join((keys["context"], message)) if "context" in keys else message
     with override(None):
-        return str(value)
+        return str(value).replace(_PLURAL, " ")
 
 
 def _interpolate(text: str, params: Mapping[str, Any]) -> str:
-    return text.rpartition("\x04")[2] % params if params else text
+    return text % params if params else text
 
 
 def _check_storable(value: Any, what: str) -> None:

@@ -15,7 +15,13 @@ from django.contrib.messages import constants
 from django.db import connection, transaction
 from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
-from django.utils.translation import gettext_lazy, override, pgettext_lazy
+from django.utils.translation import (
+    gettext_lazy,
+    ngettext_lazy,
+    npgettext_lazy,
+    override,
+    pgettext_lazy,
+)
 
 from django_live_notify import EVERYONE, Topic, aemit, apush, emit, follow, push, signals, unfollow
 from django_live_notify.models import Notification, Receipt
@@ -241,6 +247,29 @@ def test_parameters_fill_texts(alice: Any) -> None:
     assert Notification.objects.get().rendered_title == "3 of Yes"
 
 
+def test_plurals_are_those_of_the_language_of_the_reader(alice: Any) -> None:
+    years = ngettext_lazy("%(num)d year", "%(num)d years", "num")
+    for number in (1, 3):
+        said = push(alice, years, body=years, params={"num": number})
+        assert said is not None
+        said.refresh_from_db()
+        for language, one, many in (("en", "year", "years"), ("de", "Jahr", "Jahre")):
+            with override(language):
+                expected = f"{number} {one if number == 1 else many}"
+                assert said.rendered_title == said.rendered_body == expected
+
+
+def test_plurals_may_have_a_context_and_a_number_of_their_own(alice: Any) -> None:
+    fixed = ngettext_lazy("%(who)s and a friend", "%(who)s and %(n)d friends", 2)
+    push(alice, fixed, params={"who": "Bob", "n": 2})
+    seats = npgettext_lazy("boot", "%(n)d seat", "%(n)d seats", "n")
+    push(alice, seats, params={"n": 1})
+    assert [row.rendered_title for row in Notification.objects.order_by("pk")] == [
+        "Bob and 2 friends",
+        "1 seat",
+    ]
+
+
 def test_what_expired_is_not_in_the_inbox(alice: Any) -> None:
     said = push(alice, "short", expires=timedelta(hours=1))
     assert said is not None and inbox(alice) == ["short"]
@@ -314,6 +343,15 @@ def test_a_deleted_reader_leaves_nothing_of_theirs(alice: Any, bob: Any) -> None
         ({"title": "a\x00b"}, ValueError, "NUL"),
         ({"body": 7}, TypeError, "body must be a string"),
         ({"title": gettext_lazy("%(who)s left")}, ValueError, "needs the parameter 'who'"),
+        ({"title": ngettext_lazy("%(n)d", "%(n)d s", "n")}, ValueError, "needs the parameter 'n'"),
+        (
+            {"title": ngettext_lazy("a", "%(n)d s", "n"), "params": {"n": "3"}},
+            ValueError,
+            "n must be a whole number",
+        ),
+        ({"body": ngettext_lazy("a", "b")}, ValueError, "does not say what it counts"),
+        ({"body": ngettext_lazy("%(x)s", "b", 1), "params": {"n": 1}}, ValueError, "'x'"),
+        ({"title": gettext_lazy("%(n)z"), "params": {"n": 1}}, ValueError, "cannot be formatted"),
         ({"title": "%(who)s left", "params": {"x": 1}}, ValueError, "needs the parameter 'who'"),
         ({"title": "%(n)d left", "params": {"n": "x"}}, ValueError, "cannot be formatted"),
         ({"title": "100 % left %", "params": {"n": 1}}, ValueError, "written %%"),

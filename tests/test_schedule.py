@@ -21,7 +21,13 @@ from django.core.management import CommandError, call_command
 from django.db import DataError, OperationalError, connection, transaction
 from django.db.models.signals import post_save
 from django.utils import timezone
-from django.utils.translation import gettext_lazy, override, pgettext_lazy
+from django.utils.translation import (
+    gettext_lazy,
+    ngettext_lazy,
+    npgettext_lazy,
+    override,
+    pgettext_lazy,
+)
 
 from django_live_notify import (
     EVERYONE,
@@ -353,12 +359,15 @@ def test_lazy_texts_stay_lazy(alice: Any) -> None:
 def test_lazy_texts_are_read_in_the_language_of_the_reader(alice: Any) -> None:
     with override("de"):
         keep(alice, gettext_lazy("Yes"), body=pgettext_lazy("boot", "%(n)d left"), params={"n": 2})
+        keep(alice, ngettext_lazy("%(num)d year", "%(num)d years", "num"), params={"num": 2})
+        keep(alice, npgettext_lazy("boot", "%(n)d seat", "%(n)d seats", 2), params={"n": 2})
     with override("fr"):
         publish_due()
-    said = Notification.objects.get()
-    for language, title in (("en", "Yes"), ("de", "Ja"), ("fr", "Oui")):
+    said, years, seats = Notification.objects.order_by("pk")
+    for language, title, plural in (("en", "Yes", "years"), ("de", "Ja", "Jahre")):
         with override(language):
             assert said.rendered_title == title and said.rendered_body == "2 left"
+            assert years.rendered_title == f"2 {plural}" and seats.rendered_title == "2 seats"
 
 
 def test_plain_texts_stay_as_they_are(alice: Any) -> None:

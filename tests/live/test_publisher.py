@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from channels.layers import channel_layers
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
 from django.db import connection
 
-from django_live_notify import EVERYONE, aemit, apush
+from django_live_notify import EVERYONE, Topic, aemit, afollow, apush
 from django_live_notify.live import groups, publisher
 from tests.live.client import Client, story, until
 from tests.servers import Redis, running
@@ -159,3 +162,56 @@ for number in range(30):
 
     assert asyncio.run(receive()) == list(range(30))
     connection.close()
+
+
+class Tap:
+    """What comes through a group of the layer, beside the hubs."""
+
+    def __init__(self, group: str) -> None:
+        self.group = group
+        self.layer = channel_layers.make_backend("default")
+        self.messages: list[dict[str, Any]] = []
+
+    async def __aenter__(self) -> Tap:
+        channel = await self.layer.new_channel("tap")
+        await self.layer.group_add(self.group, channel)
+        self._reader = asyncio.ensure_future(self._read(channel))
+        return self
+
+    async def __aexit__(self, *exc: Any) -> None:
+        self._reader.cancel()
+        await asyncio.gather(self._reader, return_exceptions=True)
+
+    async def _read(self, channel: str) -> None:
+        while True:
+            self.messages.append(await self.layer.receive(channel))
+
+    @property
+    def hints(self) -> list[dict[str, Any]]:
+        return [hint for message in self.messages for hint in message["hints"]]
+
+
+def make_crowd(size: int) -> list[Any]:
+    User = get_user_model()
+    field = User.USERNAME_FIELD
+    crowd = [User(**{field: f"{number}@example.com"}) for number in range(size)]
+    return User._default_manager.bulk_create(crowd)
+
+
+@story
+async def test_a_large_audience_is_hinted_to_once(alice: Any, layer: str) -> None:
+    crowd = await sync_to_async(make_crowd)(2_000)
+    users, group = get_user_model()._default_manager.all(), await Group.objects.acreate(name="crew")
+    await sync_to_async(group.user_set.set)(crowd)
+    await afollow(alice, Topic("news"))
+    audiences = [crowd, users, users[:1_500], users.exclude(pk=alice.pk) | users, group]
+    audiences += [EVERYONE, Topic("news"), crowd[: publisher.SMALL_AUDIENCE + 1]]
+    async with Tap(groups.COMMON) as common, Tap(groups.user_group(str(alice.pk))) as hers:
+        said = [await apush([*to, alice] if to is crowd else to, "x") for to in audiences]
+        ids = [row.pk for row in said if row is not None]
+        await until(lambda: len(common.hints) == len(audiences))
+        assert common.hints == [{"kind": "pushed", "id": pk} for pk in ids]
+        last = await apush([alice, *crowd[:3]], "to a few")
+        await until(lambda: hers.hints)
+        assert last is not None and [hint["id"] for hint in hers.hints] == [last.pk]
+        assert len(common.hints) == len(audiences)

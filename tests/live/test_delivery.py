@@ -189,6 +189,44 @@ async def test_a_commit_out_of_id_order_is_not_lost(alice: Any, no_hints: Any) -
         await client.receive_titles("second id", "first id")
 
 
+@pytest.mark.parametrize("in_order", [True, False], ids=["in order", "out of order"])
+@pytest.mark.parametrize("to", ["user", "queryset", "topic", "everyone"])
+@story
+async def test_of_two_transactions_with_a_tag_the_higher_id_is_left(
+    alice: Any, to: str, in_order: bool
+) -> None:
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite has one writer at a time, so commits are in the order of ids.")
+    await afollow(alice, Topic("news"))
+    audience = {
+        "user": alice,
+        "queryset": get_user_model()._default_manager.all(),
+        "topic": Topic("news"),
+        "everyone": EVERYONE,
+    }[to]
+    async with Client(alice.http) as client:
+        ready = await client.hello()
+        commits = [
+            await push_without_commit(audience, title, tag="t") for title in ("first", "second")
+        ]
+        for commit in commits if in_order else reversed(commits):
+            await commit()
+        await client.receive_titles("first", "second")
+        # By these, a client lets go of the first one, whichever comes first.
+        ids = {item["title"]: item["id"] for item in client.items}
+        assert [item["tag"] for item in client.items] == ["t", "t"]
+        assert ids["first"] < ids["second"]
+        await client.receive("unread", unread=1)
+
+    def left() -> list[str]:
+        return [row.title for row in Notification.objects.for_user(alice)]
+
+    assert await sync_to_async(left)() == ["second"]
+    async with Client(alice.http) as client:
+        assert (await client.hello(cursor=ready["cursor"]))["unread"] == 1
+        await client.receive_titles("second")
+
+
 @story
 async def test_a_commit_beyond_the_window_is_said_live(alice: Any, settings: Any) -> None:
     if connection.vendor == "sqlite":
@@ -378,6 +416,33 @@ async def test_what_was_retracted_leaves_the_screen(alice: Any) -> None:
         await sync_to_async(said.retract)()
         await client.receive("retracted", ids=[said.pk])
         await client.receive("unread", unread=0)
+
+
+@pytest.mark.parametrize("by", ["tag", "target", "slice"])
+@story
+async def test_a_queryset_is_retracted_for_all_who_have_it(alice: Any, bob: Any, by: str) -> None:
+    await afollow(alice, Topic("news"))
+    target = await Group.objects.acreate(name="target")
+    said = [
+        await apush(to, "oops", tag="oops", target=target)
+        for to in (EVERYONE, [alice, bob], Topic("news"))
+    ]
+    ids = [row.pk for row in said if row is not None]
+    await apush(EVERYONE, "stays", tag="other")
+    rows = {
+        "tag": Notification.objects.filter(tag="oops"),
+        "target": Notification.objects.filter(target_type="auth.group", target_id=str(target.pk)),
+        "slice": Notification.objects.order_by("pk")[:3],
+    }[by]
+    async with Client(alice.http) as one, Client(bob.http) as two:
+        for client in (one, two):
+            await client.hello()
+        await target.adelete()
+        assert await sync_to_async(rows.retract)() == 3
+        await one.receive("retracted", ids=ids)
+        await two.receive("retracted", ids=ids[:2])
+        for client in (one, two):
+            await client.receive("unread", unread=1)
 
 
 @story
@@ -628,9 +693,9 @@ async def test_who_joined_a_topic_hears_what_is_emitted_to_it(alice: Any, settin
         assert [frame["name"] for frame in client.of_type("emitted")] == ["heard", "last"]
 
 
-async def push_without_commit(user: Any, title: str) -> Callable[[], Awaitable[None]]:
+async def push_without_commit(to: Any, title: str, **keys: Any) -> Callable[[], Awaitable[None]]:
     """Push in a transaction of another thread; return what commits it."""
-    return await do_without_commit(lambda: push(user, title))
+    return await do_without_commit(lambda: push(to, title, **keys))
 
 
 async def do_without_commit(job: Callable[[], Any]) -> Callable[[], Awaitable[None]]:

@@ -57,11 +57,9 @@ def isolate(mode: str) -> None:
         options = {**connection.settings_dict["OPTIONS"], "transaction_mode": mode}
         connection.settings_dict = {**connection.settings_dict, "OPTIONS": options}
         return
-    session = (
-        "SESSION CHARACTERISTICS AS TRANSACTION" if connection.vendor == "postgresql" else "SESSION"
-    )
+    characteristics = "CHARACTERISTICS AS " if connection.vendor == "postgresql" else ""
     with connection.cursor() as cursor:
-        cursor.execute(f"SET {session} ISOLATION LEVEL {mode}")
+        cursor.execute(f"SET SESSION {characteristics}TRANSACTION ISOLATION LEVEL {mode}")
 
 
 def beside(job: Callable[[], Any], mode: str) -> Future[Any]:
@@ -95,7 +93,8 @@ def in_a_transaction(job: Callable[[], Any]) -> Any:
             with transaction.atomic():
                 return job()
         except OperationalError as error:
-            if getattr(error.__cause__, "sqlstate", None) != "40001":
+            # PostgreSQL's code for it, and MySQL's for a deadlock, which is its way to say so.
+            if getattr(error.__cause__, "sqlstate", None) != "40001" and error.args[:1] != (1213,):
                 raise
     raise AssertionError("It could not be serialized five times.")
 
@@ -192,7 +191,7 @@ def test_what_is_wrong_otherwise_is_the_callers_to_see(alice: Any) -> None:
 def wait_until_somebody_waits(future: Future[Any]) -> None:
     """Wait until a transaction waits for another one."""
     if connection.vendor != "postgresql":
-        # It tells nobody who waits for its locks; some of these stories are then of a retry after.
+        # SQLite tells nobody who waits for it; some of these stories are then of a retry after.
         return
     end = time.monotonic() + DEADLINE
     with connection.cursor() as cursor:

@@ -57,7 +57,7 @@ def truth() -> dict[str, Any]:
             },
             # Also what was retracted or replaced since: it may have been told before.
             "addressed": list(Notification.objects.addressed_to(user).values_list("pk", flat=True)),
-            "unread": inbox.unread().count_capped(),
+            "unread": inbox.count_unread(),
         }
     return told
 

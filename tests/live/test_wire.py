@@ -144,13 +144,14 @@ def test_a_logout_ends_the_streams_of_its_session_and_the_next_is_refused(site: 
 
 
 def test_a_client_that_takes_nothing_costs_no_more_than_its_backlog(site: Site) -> None:
-    bob = Session(site, "bob")
+    # Nobody else's cursor has all of it above.
+    alice = Session(site, "alice")
     before = site.count_listeners()
-    with bob.request("/live-notify/events/"):
+    with alice.request("/live-notify/events/"):
         wait_until(lambda: site.count_listeners() == before + 1, "the stream")
         memory = site.measure_memory()
         # Far more than may wait for a listener, but never so much at a time.
-        say = "[(push(bob, 'much', body='x' * 60_000), time.sleep(0.05)) for _ in range(150)]"
+        say = "[(push(alice, 'much', body='x' * 60_000), time.sleep(0.05)) for _ in range(150)]"
         site.shell(f"import time; {say}")
         wait_until(lambda: site.count_listeners() == before, "the stream to be given up")
         assert site.measure_memory() - memory < 8 * 2**20

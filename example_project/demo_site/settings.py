@@ -14,6 +14,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 SECRET_KEY = os.environ.get("DEMO_SECRET_KEY", "demo-only")
 DEBUG = os.environ.get("DEMO_DEBUG", "1") == "1"
 ALLOWED_HOSTS = ["127.0.0.1", "localhost", "[::1]"]
+ALLOWED_HOSTS += os.environ.get("DEMO_ALLOWED_HOSTS", "").split()
 
 INSTALLED_APPS = [
     "daphne",  # before staticfiles: it makes `runserver` speak WebSocket
@@ -35,6 +36,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "pages.tokens.bearer_tokens",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -126,8 +128,15 @@ if CHANNEL_LAYER != "none":
     CHANNEL_LAYERS = {"default": _channel_layer(CHANNEL_LAYER, REDIS_URL)}
 
 LIVE_NOTIFY_ON_MESSAGE = "pages.live.on_message"
+LIVE_NOTIFY_AUTHENTICATE = "pages.tokens.authenticate"
 for _name, _value in json.loads(os.environ.get("DEMO_LIVE_NOTIFY", "{}")).items():
     globals()[f"LIVE_NOTIFY_{_name}"] = _value
+
+# The key of a mini-program; without one, its log-in is a demonstration (see wechat/README.md).
+WECHAT_API = os.environ.get("DEMO_WECHAT_API", "https://api.weixin.qq.com")
+WECHAT_APP_ID = os.environ.get("DEMO_WECHAT_APP_ID", "")
+WECHAT_APP_SECRET = os.environ.get("DEMO_WECHAT_APP_SECRET", "")
+WECHAT_FIND_USER = "pages.wechat.find_user" if WECHAT_APP_ID else "pages.wechat.find_demo_user"
 
 LOGGING = {
     "version": 1,

@@ -276,9 +276,9 @@ async def test_a_log_that_was_pruned_to_its_end_gives_cursors_that_are_good(
     listed = (await get(alice.http, "inbox/"))["cursor"]
     async with Client(alice.http) as client:
         greeted = (await client.hello())["cursor"]
-    await apush(alice, "new")
     async with Stream(alice.http) as stream:
         greeted_by_stream = (await stream.ready())["cursor"]
+    await apush(alice, "new")
     for cursor in (polled, listed, greeted, greeted_by_stream):
         assert await resume(alice.http, cursor) == (False, ["new"])
 

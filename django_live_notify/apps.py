@@ -18,7 +18,7 @@ class LiveNotifyConfig(AppConfig):
         from . import checks
         from .live import publisher
         from .models import remember_joining
-        from .querysets import tells_joining
+        from .audiences import tells_joining
 
         checks.register_checks()
         publisher.connect()

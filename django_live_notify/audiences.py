@@ -269,6 +269,19 @@ class Audience:
             raise TypeError(_refusal(to))
 
 
+def joined_at(user: Any) -> Any:
+    """Return when a user joined, or None where the user model does not tell."""
+    return user.date_joined if tells_joining(user._meta.model) else None
+
+
+def tells_joining(model: type[models.Model]) -> bool:
+    """Say whether a user model has Django's `date_joined`."""
+    try:
+        return isinstance(model._meta.get_field("date_joined"), models.DateTimeField)
+    except FieldDoesNotExist:
+        return False
+
+
 def _members(condition: models.Q) -> models.QuerySet[Any]:
     if not _has_field("groups"):
         raise TypeError(

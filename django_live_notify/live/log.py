@@ -15,10 +15,9 @@ from typing import Any
 from django.db import models, router
 from django.utils import timezone, translation
 
-from ..audiences import BATCH_SIZE, EVERYONE
+from ..audiences import BATCH_SIZE, EVERYONE, joined_at
 from ..conf import conf
 from ..models import Follow, LogState, Notification, Receipt
-from ..querysets import joined_at
 from . import protocol
 from .protocol import Cursor, Touched
 

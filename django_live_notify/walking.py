@@ -1,0 +1,239 @@
+"""Where the first rows of an inbox are: found along indexes, whatever else is in it or in the log.
+
+A reader's receipts have an index in the order of the log, and so has each topic. Each is walked from
+one end, and no further than what is asked for. No index has the rows of several topics in order, so
+that every topic is walked by itself, from row to row.
+
+What an inbox is, `querysets.py` says; nothing here decides who may read what.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.core.exceptions import EmptyResultSet
+from django.db import connections, models
+from django.db.models.expressions import RawSQL
+from django.db.models.functions import Coalesce, Greatest, Least
+
+from .audiences import EVERYONE, joined_at
+
+MAX_ID = 2**63 - 1
+
+# For each state: which columns of a receipt are empty in it, and which are not; and the watermark
+# up to which nothing without a receipt has it.
+STATES: dict[str, tuple[dict[str, bool], str | None]] = {
+    "unread": ({"read_at": True, "archived_at": True}, "read_to"),
+    "unseen": ({"seen_at": True, "archived_at": True}, "seen_to"),
+    "unarchived": ({"archived_at": True}, None),
+    "archived": ({"archived_at": False}, None),
+}
+
+# Those whose receipts have an index of their own.
+INDEXED = frozenset({"unread"})
+
+# What is asked of receipts.
+RECEIPT = (
+    "id",
+    "recipient_id",
+    "notification_id",
+    "seen_at",
+    "read_at",
+    "archived_at",
+    "excluded_at",
+)
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Which part of an inbox is walked: ids between two others, from one end, up to a number."""
+
+    above: int = 0
+    below: int = MAX_ID
+    newest_first: bool = True
+    limit: int | None = None
+
+
+class Walk(models.Expression):
+    """A subquery: the ids of a stretch of an inbox."""
+
+    output_field = models.BigIntegerField()
+
+    def __init__(self, parts: list[Any], stretch: Stretch) -> None:
+        super().__init__()
+        self.parts = parts
+        self.stretch = stretch
+
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
+        sql, params = self._union(connection)
+        order = "DESC" if self.stretch.newest_first else "ASC"
+        limit = _limit(self.stretch)
+        # What was said to a topic is in both parts where it has a receipt. In brackets of its own:
+        # MariaDB takes no limit right behind IN, and would look a union up again for each row.
+        first = f"SELECT DISTINCT * FROM ({sql}) AS found ORDER BY 1 {order}{limit}"
+        return f"(SELECT * FROM ({first}) AS walk)", params
+
+    def count(self, using: str) -> int:
+        """Return how many there are, up to the limit, where the parts are disjoint."""
+        connection = connections[using]
+        try:
+            sql, params = self._union(connection)
+        except EmptyResultSet:
+            return 0
+        first = f"SELECT * FROM ({sql}) AS found{_limit(self.stretch)}"
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT COUNT(*) FROM ({first}) AS walk", params)
+            return int(cursor.fetchone()[0])
+
+    def _union(self, connection: Any) -> tuple[str, list[Any]]:
+        compiled = [part.as_sql(connection) for part in self.parts]
+        # Each in brackets, since not every database limits the parts of a union.
+        parts = (f"SELECT * FROM ({sql}) AS part{n}" for n, (sql, _params) in enumerate(compiled))
+        return " UNION ALL ".join(parts), [value for _sql, values in compiled for value in values]
+
+
+def walk(
+    rows: Any, user: Any, states: frozenset[str], stretch: Stretch, *, disjoint: bool = False
+) -> Walk:
+    """Return the ids of a stretch of a user's inbox.
+
+    `rows` are notifications with the user's `receipt`, if there is one, filtered by anything but
+    whom they address and by the states, which are those of `STATES`. What has a receipt although it
+    was said to a topic is found by either, unless the parts are to be disjoint.
+    """
+    columns = {column for state in states for column in STATES[state][0].items()}
+    marks = [mark for state in states if (mark := STATES[state][1])]
+    # As annotations, which use the join that is there: a filter would join receipts once more.
+    rows = rows.alias(**{f"_{name}": models.F(f"receipt__{name}") for name in RECEIPT})
+    conditions = models.Q(*((f"_{name}__isnull", empty) for name, empty in sorted(columns)))
+    indexed = not INDEXED.isdisjoint(states)
+    parts: list[Any] = [_Receipts(rows, user, conditions, stretch, indexed=indexed)]
+    # Nothing is archived without a receipt.
+    if ("archived_at", False) not in columns:
+        parts.append(_Topics(rows, user, conditions, marks, stretch, disjoint=disjoint))
+    return Walk(parts, stretch)
+
+
+def _limit(stretch: Stretch) -> str:
+    return "" if stretch.limit is None else f" LIMIT {int(stretch.limit)}"
+
+
+class _Receipts:
+    """Rows that a user has receipts for."""
+
+    def __init__(
+        self, rows: Any, user: Any, conditions: models.Q, stretch: Stretch, *, indexed: bool
+    ) -> None:
+        # The bounds are those of the receipts: from notifications, no index would get them.
+        bounds = {}
+        if stretch.above > 0:
+            bounds["_notification_id__gt"] = stretch.above
+        if stretch.below < MAX_ID:
+            bounds["_notification_id__lt"] = stretch.below
+        rows = rows.filter(_recipient_id=user.pk, **bounds)
+        wanted: Any = models.Q(conditions, _excluded_at=None)
+        if not indexed:
+            # Without statistics, planners take what is empty for rare, and sort a whole inbox.
+            wanted = models.Case(models.When(wanted, then=True), default=False)
+        rows = rows.filter(wanted)
+        rows = rows.order_by("-_notification_id" if stretch.newest_first else "_notification_id")
+        rows = rows.values_list(models.F("receipt__notification_id"))
+        self.query = rows[: stretch.limit].query
+
+    def as_sql(self, connection: Any) -> tuple[str, list[Any]]:
+        sql, params = self.query.get_compiler(connection=connection).as_sql()
+        return sql, list(params)
+
+
+class _Topics:
+    """Rows of the topics that a user follows, and of everyone's, each walked from row to row."""
+
+    def __init__(
+        self,
+        rows: Any,
+        user: Any,
+        conditions: models.Q,
+        marks: list[str],
+        stretch: Stretch,
+        *,
+        disjoint: bool,
+    ) -> None:
+        self.stretch = stretch
+        self.follows = _ranges_of_follows(user, marks, stretch).query
+        self.lowest = _lowest_of_everyone(user, marks, stretch)
+        if disjoint:
+            rows = rows.filter(_id=None)
+        else:
+            rows = rows.filter(conditions, _excluded_at=None)
+        self.next = self._next(rows, user).query
+
+    def _next(self, rows: Any, user: Any) -> Any:
+        """Return a query for what comes next in the topic of a step."""
+        if (joined := joined_at(user)) is not None:
+            rows = rows.filter(~models.Q(topic=EVERYONE.name) | models.Q(created_at__gte=joined))
+        rows = rows.filter(
+            topic=RawSQL("topics.topic", ()),
+            pk__gt=RawSQL("topics.low", ()),
+            pk__lt=RawSQL("topics.high", ()),
+        )
+        # The condition of the index, in its words: SQLite understands no others.
+        rows = rows.exclude(topic="")
+        return rows.order_by("-pk" if self.stretch.newest_first else "pk").values("pk")[:1]
+
+    def as_sql(self, connection: Any) -> tuple[str, list[Any]]:
+        compiler = self.follows.get_compiler(connection=connection)
+        follows, params = compiler.as_sql()
+        lowest, lowest_params = compiler.compile(self.lowest.resolve_expression(self.follows))
+        following, following_params = self.next.get_compiler(connection=connection).as_sql()
+        moved, bounds = "high", f"topics.low, ({following})"
+        if not self.stretch.newest_first:
+            moved, bounds = "low", f"({following}), topics.high"
+        limit = self.stretch.limit
+        enough = "" if limit is None else f" AND topics.step < {int(limit)}"
+        return (
+            "WITH RECURSIVE topics(topic, low, high, step) AS ("
+            f"{follows} UNION ALL SELECT %s, {lowest}, {int(self.stretch.below)}, 0 UNION ALL"
+            f" SELECT topics.topic, {bounds}, topics.step + 1 FROM topics"
+            f" WHERE topics.{moved} IS NOT NULL{enough}"
+            f") SELECT topics.{moved} FROM topics"
+            f" WHERE topics.step > 0 AND topics.{moved} IS NOT NULL",
+            [*params, EVERYONE.name, *lowest_params, *following_params],
+        )
+
+
+def _ranges_of_follows(user: Any, marks: list[str], stretch: Stretch) -> Any:
+    """Return each topic that a user follows, and between which ids what is theirs is."""
+    from .models import Follow
+
+    same = Follow.objects.filter(user_id=user.pk, topic=models.OuterRef("topic"))
+    # What an earlier row of the same topic has is left to it.
+    earlier = same.filter(since__lt=models.OuterRef("since")).annotate(end=_end())
+    lowest = [_highest(earlier, "end"), *(_highest(same, mark) for mark in marks)]
+    follows = Follow.objects.filter(user_id=user.pk).exclude(topic=EVERYONE.name)
+    return follows.annotate(
+        low=Greatest("since", models.Value(stretch.above), *lowest),
+        high=Least(_end() + 1, models.Value(stretch.below)),
+        step=models.Value(0),
+    ).values_list("topic", "low", "high", "step")
+
+
+def _lowest_of_everyone(user: Any, marks: list[str], stretch: Stretch) -> Any:
+    """Return the id above which what was said to everyone is a user's."""
+    from .models import Follow
+
+    everyone = Follow.objects.filter(user_id=user.pk, topic=EVERYONE.name)
+    names = marks if joined_at(user) is not None else [*marks, "since"]
+    above = models.Value(stretch.above, output_field=models.BigIntegerField())
+    if not names:
+        return above
+    return Greatest(above, *(_highest(everyone, name) for name in names))
+
+
+def _highest(follows: Any, name: str) -> Any:
+    highest = follows.order_by(f"-{name}").values(name)[:1]
+    return Coalesce(models.Subquery(highest, output_field=models.BigIntegerField()), 0)
+
+
+def _end() -> Any:
+    return Coalesce("until", models.Value(MAX_ID - 1), output_field=models.BigIntegerField())

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from . import bench
@@ -36,9 +36,7 @@ def main() -> None:
     options = parser.parse_args()
     kinds = [options.database] if options.database else list(bench.DATABASES)
     found: dict[str, list[bench.Series]] = {}
-    with bench.site(
-        {f"{kind}_{size}": kind for kind in kinds for size in ("small", "large")}
-    ):
+    with bench.site({f"{kind}_{size}": kind for kind in kinds for size in ("small", "large")}):
         for kind in kinds:
             found[kind] = []
             for content in KINDS:
@@ -113,10 +111,24 @@ def fill(rows: int, content: str, *, read: bool) -> None:
     if mixed:
         Follow.objects.bulk_create(
             [
-                Follow(user=reader, topic=f"topic-{i}", read_to=upper, seen_to=upper, changed_at=yesterday)
+                Follow(
+                    user=reader,
+                    topic=f"topic-{i}",
+                    read_to=upper,
+                    seen_to=upper,
+                    changed_at=yesterday,
+                )
                 for i in range(TOPICS)
             ]
-            + [Follow(user=reader, topic=EVERYONE.name, read_to=upper, seen_to=upper, changed_at=yesterday)]
+            + [
+                Follow(
+                    user=reader,
+                    topic=EVERYONE.name,
+                    read_to=upper,
+                    seen_to=upper,
+                    changed_at=yesterday,
+                )
+            ]
         )
     # Each tenth row is the reader's. Of their own number k, two in three are of topics.
     k = f"(i / {SHARE})"
@@ -128,7 +140,9 @@ def fill(rows: int, content: str, *, read: bool) -> None:
         if mixed
         else "''"
     )
-    tag = f"CASE WHEN {k} % 2 = 0 THEN 'tag-' || (i / {10 * SHARE}) || '-' || i % {SHARE} ELSE '' END"
+    tag = (
+        f"CASE WHEN {k} % 2 = 0 THEN 'tag-' || (i / {10 * SHARE}) || '-' || i % {SHARE} ELSE '' END"
+    )
     tag = tag if content == "tags" else "''"
     moment = connection.ops.adapt_datetimefield_value(yesterday)
     # PostgreSQL takes it for a text otherwise.

@@ -16,9 +16,9 @@ class LiveNotifyConfig(AppConfig):
 
     def ready(self) -> None:
         from . import checks
+        from .audiences import tells_joining
         from .live import publisher
         from .models import remember_joining
-        from .audiences import tells_joining
 
         checks.register_checks()
         publisher.connect()

@@ -70,7 +70,7 @@ def change(user: Any, wanted: Change) -> None:
     if wanted.up_to is not None:
         notifications.mark_all(user, wanted.action, up_to=wanted.up_to)
     else:
-        notifications.for_user(user).filter(pk__in=wanted.ids).change(wanted.action)
+        notifications.for_user(user).by_row().filter(pk__in=wanted.ids).change(wanted.action)
 
 
 def is_outage(error: BaseException) -> bool:

@@ -297,7 +297,7 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
         return bool(conditions) and all(id(condition) in mine for condition in conditions)
 
     def _without(self, conditions: tuple[Any, ...]) -> NotificationQuerySet:
-        rows = self._chain()
+        rows = self._clone()
         left_out = {id(condition) for condition in conditions}
         where = rows.query.where
         where.children = [child for child in where.children if id(child) not in left_out]
@@ -424,14 +424,17 @@ class ScheduledQuerySet(models.QuerySet["Scheduled"]):
         return rows.order_by().update(failed_at=None, error="")
 
 
-def is_addressed_to(user: Any) -> models.Q:
+def is_addressed_to(user: Any) -> Any:
     """Return what asks of a row whether it addresses a user, for queries that have few rows."""
     from .models import Receipt
 
-    receipts = Receipt.objects.filter(recipient_id=user.pk, notification_id=models.OuterRef("pk"))
-    written: Any = models.Exists(receipts.filter(excluded_at=None))
-    followed: Any = ~models.Exists(receipts) & _is_followed_by(user)
-    return models.Q(written | followed)
+    own = Receipt.objects.filter(recipient_id=user.pk, notification_id=models.OuterRef("pk"))
+    written = _whether(models.Q(excluded_at=None))
+    # Not EXISTS, of which PostgreSQL may make a hash of all that the reader has.
+    return Coalesce(
+        models.Subquery(own.values_list(written)[:1], output_field=models.BooleanField()),
+        _whether(_is_followed_by(user)),
+    )
 
 
 def is_shown_to(user: Any) -> Any:
@@ -453,6 +456,12 @@ def is_shown_to(user: Any) -> Any:
         models.When(replaced, then=False),
         default=True,
         output_field=models.BooleanField(),
+    )
+
+
+def _whether(condition: Any) -> models.Case:
+    return models.Case(
+        models.When(condition, then=True), default=False, output_field=models.BooleanField()
     )
 
 

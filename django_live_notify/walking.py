@@ -1,8 +1,8 @@
-"""Where the first rows of an inbox are: found along indexes, whatever else is in it or in the log.
+"""Where the first rows of an inbox are: found along indexes, however large it and the log are.
 
-A reader's receipts have an index in the order of the log, and so has each topic. Each is walked from
-one end, and no further than what is asked for. No index has the rows of several topics in order, so
-that every topic is walked by itself, from row to row.
+A reader's receipts have an index in the order of the log, and so has each topic. Each is walked
+from one end, and no further than what is asked for. No index has the rows of several topics in
+order, so that every topic is walked by itself, from row to row.
 
 What an inbox is, `querysets.py` says; nothing here decides who may read what.
 """
@@ -31,7 +31,7 @@ STATES: dict[str, tuple[dict[str, bool], str | None]] = {
 }
 
 # Those whose receipts have an index of their own.
-INDEXED = frozenset({"unread"})
+INDEXED = frozenset({"unread", "unseen"})
 
 # What is asked of receipts.
 RECEIPT = (
@@ -60,37 +60,45 @@ class Walk(models.Expression):
 
     output_field = models.BigIntegerField()
 
-    def __init__(self, parts: list[Any], stretch: Stretch) -> None:
+    def __init__(self, receipts: _Receipts, topics: _Topics | None, stretch: Stretch) -> None:
         super().__init__()
-        self.parts = parts
+        self.receipts = receipts
+        self.topics = topics
         self.stretch = stretch
 
-    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
-        sql, params = self._union(connection)
+    def as_sql(self, compiler: Any, connection: Any) -> Any:
         order = "DESC" if self.stretch.newest_first else "ASC"
-        limit = _limit(self.stretch)
-        # What was said to a topic is in both parts where it has a receipt. In brackets of its own:
-        # MariaDB takes no limit right behind IN, and would look a union up again for each row.
-        first = f"SELECT DISTINCT * FROM ({sql}) AS found ORDER BY 1 {order}{limit}"
-        return f"(SELECT * FROM ({first}) AS walk)", params
+        # What was said to a topic is in both parts where it has a receipt.
+        head = f"SELECT DISTINCT * FROM ({{}}) AS found ORDER BY 1 {order}{_limit(self.stretch)}"
+        sql, params = self._read(head, connection)
+        if not connection.features.allow_sliced_subqueries_with_in:
+            sql = f"SELECT * FROM ({sql}) AS walk"
+        return f"({sql})", params
 
     def count(self, using: str) -> int:
         """Return how many there are, up to the limit, where the parts are disjoint."""
         connection = connections[using]
+        first = f"SELECT * FROM ({{}}) AS found{_limit(self.stretch)}"
         try:
-            sql, params = self._union(connection)
+            sql, params = self._read(f"SELECT COUNT(*) FROM ({first}) AS walk", connection)
         except EmptyResultSet:
             return 0
-        first = f"SELECT * FROM ({sql}) AS found{_limit(self.stretch)}"
         with connection.cursor() as cursor:
-            cursor.execute(f"SELECT COUNT(*) FROM ({first}) AS walk", params)
+            cursor.execute(sql, params)
             return int(cursor.fetchone()[0])
 
-    def _union(self, connection: Any) -> tuple[str, list[Any]]:
-        compiled = [part.as_sql(connection) for part in self.parts]
-        # Each in brackets, since not every database limits the parts of a union.
-        parts = (f"SELECT * FROM ({sql}) AS part{n}" for n, (sql, _params) in enumerate(compiled))
-        return " UNION ALL ".join(parts), [value for _sql, values in compiled for value in values]
+    def _read(self, head: str, connection: Any) -> tuple[str, list[Any]]:
+        """Return a query of all parts; as flat as possible, for SQLite before 3.46 nests little."""
+        parts: list[str] = []
+        params: list[Any] = []
+        common = ""
+        if self.topics is not None:
+            common, params = self.topics.as_sql(connection)
+            parts = [self.topics.found]
+        sql, values = self.receipts.as_sql(connection)
+        # In brackets, since not every database limits the parts of a union.
+        parts.insert(0, f"SELECT * FROM ({sql}) AS receipts")
+        return common + head.format(" UNION ALL ".join(parts)), [*params, *values]
 
 
 def walk(
@@ -108,11 +116,12 @@ def walk(
     rows = rows.alias(**{f"_{name}": models.F(f"receipt__{name}") for name in RECEIPT})
     conditions = models.Q(*((f"_{name}__isnull", empty) for name, empty in sorted(columns)))
     indexed = not INDEXED.isdisjoint(states)
-    parts: list[Any] = [_Receipts(rows, user, conditions, stretch, indexed=indexed)]
+    receipts = _Receipts(rows, user, conditions, stretch, indexed=indexed)
+    topics = None
     # Nothing is archived without a receipt.
     if ("archived_at", False) not in columns:
-        parts.append(_Topics(rows, user, conditions, marks, stretch, disjoint=disjoint))
-    return Walk(parts, stretch)
+        topics = _Topics(rows, user, conditions, marks, stretch, disjoint=disjoint)
+    return Walk(receipts, topics, stretch)
 
 
 def _limit(stretch: Stretch) -> str:
@@ -162,10 +171,7 @@ class _Topics:
         self.stretch = stretch
         self.follows = _ranges_of_follows(user, marks, stretch).query
         self.lowest = _lowest_of_everyone(user, marks, stretch)
-        if disjoint:
-            rows = rows.filter(_id=None)
-        else:
-            rows = rows.filter(conditions, _excluded_at=None)
+        rows = rows.filter(_id=None) if disjoint else rows.filter(conditions, _excluded_at=None)
         self.next = self._next(rows, user).query
 
     def _next(self, rows: Any, user: Any) -> Any:
@@ -181,23 +187,34 @@ class _Topics:
         rows = rows.exclude(topic="")
         return rows.order_by("-pk" if self.stretch.newest_first else "pk").values("pk")[:1]
 
+    @property
+    def moved(self) -> str:
+        """The bound that is the row that was found last."""
+        return "high" if self.stretch.newest_first else "low"
+
+    @property
+    def found(self) -> str:
+        return (
+            f"SELECT topics.{self.moved} FROM topics"
+            f" WHERE topics.step > 0 AND topics.{self.moved} IS NOT NULL"
+        )
+
     def as_sql(self, connection: Any) -> tuple[str, list[Any]]:
+        """Return the beginning of a query, which names what the rest of it calls `topics`."""
         compiler = self.follows.get_compiler(connection=connection)
         follows, params = compiler.as_sql()
         lowest, lowest_params = compiler.compile(self.lowest.resolve_expression(self.follows))
         following, following_params = self.next.get_compiler(connection=connection).as_sql()
-        moved, bounds = "high", f"topics.low, ({following})"
+        bounds = f"topics.low, ({following})"
         if not self.stretch.newest_first:
-            moved, bounds = "low", f"({following}), topics.high"
+            bounds = f"({following}), topics.high"
         limit = self.stretch.limit
         enough = "" if limit is None else f" AND topics.step < {int(limit)}"
         return (
             "WITH RECURSIVE topics(topic, low, high, step) AS ("
             f"{follows} UNION ALL SELECT %s, {lowest}, {int(self.stretch.below)}, 0 UNION ALL"
             f" SELECT topics.topic, {bounds}, topics.step + 1 FROM topics"
-            f" WHERE topics.{moved} IS NOT NULL{enough}"
-            f") SELECT topics.{moved} FROM topics"
-            f" WHERE topics.step > 0 AND topics.{moved} IS NOT NULL",
+            f" WHERE topics.{self.moved} IS NOT NULL{enough}) ",
             [*params, EVERYONE.name, *lowest_params, *following_params],
         )
 

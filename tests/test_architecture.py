@@ -22,6 +22,7 @@ STORE = {
     "schema",
     "scheduling",
     "signals",
+    "walking",
 }
 ENTRY_POINTS = {"admin", "asgi", "consumers", "forms", "holding", "inbox", "urls", "views"}
 

@@ -227,6 +227,16 @@ def test_counts_by_kind_cost_one_query_and_stop_at_a_hundred(
         Notification.objects.counts_by_kind()
 
 
+def test_a_topic_that_is_followed_twice_over_counts_once(alice: Any) -> None:
+    # Two requests to follow at once, with something said in between.
+    Follow.objects.bulk_create(Follow(user=alice, topic="news", since=since) for since in (0, 1))
+    Notification.objects.bulk_create(
+        Notification(pk=number, title=str(number), topic="news") for number in (1, 2, 3)
+    )
+    assert inbox(alice).unread().count_capped() == 3
+    assert [row.title for row in inbox(alice).page(limit=3)[0]] == ["3", "2", "1"]
+
+
 def test_what_was_retracted_is_gone_for_all(alice: Any, bob: Any) -> None:
     push([alice, bob], "oops", tag="t")
     push(EVERYONE, "stays")

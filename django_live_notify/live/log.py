@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from django.db import models, router
@@ -18,6 +18,7 @@ from django.utils import timezone, translation
 from ..audiences import BATCH_SIZE, EVERYONE, joined_at
 from ..conf import conf
 from ..models import Follow, LogState, Notification, Receipt
+from ..querysets import is_addressed_to
 from . import protocol
 from .protocol import Cursor, Touched
 
@@ -189,13 +190,12 @@ def _replay(
     if cursor is not None and seen is not None and seen > cursor.id:
         known, most = seen, max(limit, min(KNOWN_FACTOR * limit, MAX_KNOWN))
     changed_since = since - timedelta(seconds=conf.COMMIT_WINDOW) if since else None
-    above = _above(inbox, cursor, changed_since).order_by("pk")
-    missed = list(above.select_related("actor")[: most + 1])
+    missed = _find_missed(inbox.select_related("actor"), cursor, changed_since, most + 1)
     late: list[Any] = []
     states: list[dict[str, Any]] = []
     if changed_since is not None:
-        changed = inbox.filter(changed_at__gte=changed_since).order_by("pk")
-        late = list(changed.select_related("actor")[: limit + 1])
+        changed = inbox.by_row().filter(changed_at__gte=changed_since).order_by("changed_at")
+        late = sorted(changed.select_related("actor")[: limit + 1], key=attrgetter("pk"))
         states = list(_find_missed_states(user, changed_since))
     if cursor is not None and cursor.id < _pruned_to(user):
         # Asked for after the rows, which may have been pruned while they were read.
@@ -267,12 +267,19 @@ def _pruned_to(user: Any) -> int:
     return max((mark or 0 for row in state for mark in row), default=0)
 
 
-def _above(inbox: Any, cursor: Cursor | None, since: datetime | None) -> Any:
+def _find_missed(
+    inbox: Any, cursor: Cursor | None, since: datetime | None, limit: int
+) -> list[Any]:
+    """Find what is above a cursor, oldest first."""
     if cursor is not None:
-        return inbox.filter(pk__gt=cursor.id)
+        return list(inbox.walk(above=cursor.id, newest_first=False, limit=limit))
+    if since is None:
+        return []
     # A first visit: what was said since the page was rendered. The window is taken off since a
-    # row gets its time when it is inserted, which may be before the page and seen after it.
-    return inbox.filter(created_at__gte=since) if since is not None else inbox.none()
+    # row gets its time when it is inserted, which may be before the page and seen after it. No
+    # index has the times; ids go up with them, so that it is among the newest.
+    newest = inbox.walk(limit=limit)
+    return [row for row in reversed(newest) if row.created_at >= since]
 
 
 def _find_missed_states(user: Any, since: datetime) -> Iterator[dict[str, Any]]:
@@ -280,8 +287,8 @@ def _find_missed_states(user: Any, since: datetime) -> Iterator[dict[str, Any]]:
     yield from protocol.states([*_find_follows([user.pk], since), *receipts])
     retracted = (
         Notification.objects.using(alias())
-        .addressed_to(user)
-        .filter(changed_at__gte=since, retracted_at__isnull=False)
+        .filter(is_addressed_to(user), changed_at__gte=since, retracted_at__isnull=False)
+        .order_by("changed_at")
         .values_list("pk", flat=True)[: MAX_CHANGES + 1]
     )
     if ids := list(retracted):

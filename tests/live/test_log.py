@@ -17,6 +17,7 @@ from django_live_notify import EVERYONE, Topic, mute
 from django_live_notify.live import log
 from django_live_notify.live.horizon import MAX_SPANS, Horizon
 from django_live_notify.models import Follow, LogState, Notification, Receipt
+from tests.queries import copy_row, explain, find_scans, make_users, quoted, recorded
 
 pytestmark = pytest.mark.django_db
 
@@ -32,44 +33,9 @@ NEW, FOLLOWED = 3, 1
 HOLES = 60_000
 ROWS = 100_000
 
-Statement = tuple[str, Any]
-
-
 @pytest.fixture(autouse=True)
 def _log_state() -> None:
     LogState.current()
-
-
-def make_users(number: int) -> list[Any]:
-    """Create users who joined yesterday, whatever the user model, without their passwords."""
-    User = get_user_model()
-    users = User._default_manager.bulk_create(
-        User(**{User.USERNAME_FIELD: f"user-{i}@example.com"}) for i in range(number)
-    )
-    if "date_joined" in {field.name for field in User._meta.fields}:
-        User._default_manager.update(date_joined=timezone.now() - timedelta(days=1))
-    return list(User._default_manager.all()) if users else []
-
-
-def copy_row(row: models.Model, ids: range) -> None:
-    """Copy a row to each of the ids."""
-    fields = [field for field in row._meta.concrete_fields if not field.primary_key]
-    columns = ", ".join(quoted(field.column) for field in fields)
-    table = row._meta.db_table
-    with connection.cursor() as cursor:
-        if connection.vendor == "mysql":
-            cursor.execute("SET max_recursive_iterations = %s", [len(ids)])
-        cursor.execute(
-            f"INSERT INTO {table} (id, {columns})"
-            " WITH RECURSIVE numbers(n) AS (SELECT CAST(%s AS INTEGER)"
-            " UNION ALL SELECT n + %s FROM numbers WHERE n + %s <= %s)"
-            f" SELECT n, {columns} FROM {table}, numbers WHERE id = %s",
-            [ids[0], ids.step, ids.step, ids[-1], row.pk],
-        )
-
-
-def quoted(name: str) -> str:
-    return connection.ops.quote_name(name)
 
 
 def make_log(ids: range) -> None:
@@ -93,19 +59,6 @@ def sweep(horizon: Horizon, users: Sequence[Any]) -> log.Sweep:
     readers = {str(user.pk): user for user in users}
     since = timezone.now() - LOOK_BACK
     return log.sweep(horizon.spans(), horizon.unseen, since, lambda: readers, {})
-
-
-@contextmanager
-def recorded() -> Iterator[list[Statement]]:
-    """Collect the statements that are executed, with their parameters."""
-    statements: list[Statement] = []
-
-    def note(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        statements.append((sql, params))
-        return execute(sql, params, many, context)
-
-    with connection.execute_wrapper(note):
-        yield statements
 
 
 # Queries
@@ -238,40 +191,7 @@ def test_every_query_of_a_sweep_finds_its_rows_by_an_index(
         assert len(sweep(horizon, large_log).ids) == new
     assert len(statements) == (QUIET + NEW + FOLLOWED if new else QUIET)
     for sql, params in statements:
-        plan = explain(sql, params)
-        if connection.vendor == "postgresql":
-            for table in ("notification", "receipt"):
-                assert not [line for line in plan if f"Seq Scan on live_notify_{table}" in line], (
-                    plan
-                )
-        elif "ORDER BY 1 DESC LIMIT 1" in sql:
-            # Along the key from its end, which is over after one row.
-            assert plan in (
-                ["SCAN live_notify_notification"],
-                ["SCAN live_notify_notification PRIMARY"],
-            ), plan
-        else:
-            for table in ("notification", "receipt"):
-                assert not [line for line in plan if f"SCAN live_notify_{table}" in line], plan
-
-
-def test_what_is_muted_is_found_without_the_rest_of_what_is_followed() -> None:
-    yesterday = timezone.now() - timedelta(days=1)
-    users = make_users(100)
-    Follow.objects.bulk_create(
-        Follow(user=user, topic=f"topic-{n}", changed_at=yesterday, muted_until=yesterday)
-        for user in users
-        for n in range(100)
-    )
-    mute(users[0], Topic("topic-7"), until=timedelta(hours=1))
-    with connection.cursor() as cursor:
-        cursor.execute("ANALYZE")
-    with recorded() as statements:
-        found = sweep(Horizon(0, 60), users)
-    assert [state["topic"] for _, state in found.states] == ["topic-7"]
-    (query,) = [entry for entry in statements if 'FROM "live_notify_follow"' in entry[0]]
-    plan = "\n".join(explain(*query))
-    assert "live_notify_follow_changed" in plan and "live_notify_muted" in plan, plan
+        assert not find_scans(sql, params)
 
 
 def test_what_a_reader_changed_is_found_without_the_rest_of_their_receipts(
@@ -286,23 +206,6 @@ def test_what_a_reader_changed_is_found_without_the_rest_of_their_receipts(
     ]
     assert len(plans) == 1
     assert "live_notify_receipt_changed" in plans[0]
-
-
-def explain(sql: str, params: Any) -> list[str]:
-    """Return the lines of a query's plan; those of MariaDB in the words of SQLite."""
-    with connection.cursor() as cursor:
-        if connection.vendor == "sqlite":
-            cursor.execute(f"EXPLAIN QUERY PLAN {sql}", params)
-            return [row[3] for row in cursor.fetchall()]
-        cursor.execute(f"EXPLAIN {sql}", params)
-        if connection.vendor == "postgresql":
-            return [row[0] for row in cursor.fetchall()]
-        names = [column[0] for column in cursor.description]
-        rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-    return [
-        f"{'SCAN' if row['type'] in ('ALL', 'index') else 'SEARCH'} {row['table']} {row['key']}"
-        for row in rows
-    ]
 
 
 def say(number: int, *users: Any) -> None:

@@ -136,9 +136,15 @@ class Series:
             )
 
 
-def measure(title: str, variants: Mapping[str, Callable[[], object]], *, rounds: int) -> Series:
-    """Time variants in turns, in another order each round."""
-    calls = {name: _count_calls(run) for name, run in variants.items()}
+def measure(
+    title: str,
+    variants: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int,
+    reset: Callable[[], object] = lambda: None,
+) -> Series:
+    """Time variants in turns, in another order each round; a reset after each is not timed."""
+    calls = {name: _count_calls(run, reset) for name, run in variants.items()}
     series = Series(title, {name: [] for name in variants})
     for _ in range(rounds):
         for name in random.sample(list(variants), len(variants)):
@@ -146,15 +152,19 @@ def measure(title: str, variants: Mapping[str, Callable[[], object]], *, rounds:
             for _ in range(calls[name]):
                 variants[name]()
             series.samples[name].append((time.perf_counter() - began) / calls[name])
+            reset()
     return series
 
 
-def _count_calls(run: Callable[[], object]) -> int:
+def _count_calls(run: Callable[[], object], reset: Callable[[], object]) -> int:
     """Return how many calls make a sample; caches are warm afterwards."""
     run()
+    reset()
     began = time.perf_counter()
     run()
-    return max(1, round(SHORTEST_SAMPLE / max(time.perf_counter() - began, 1e-7)))
+    calls = max(1, round(SHORTEST_SAMPLE / max(time.perf_counter() - began, 1e-7)))
+    reset()
+    return calls
 
 
 def print_table(series: Series) -> None:
@@ -164,7 +174,31 @@ def print_table(series: Series) -> None:
     print(f"\n{series.title}")
     for name, *numbers in rows:
         cells = [text.rjust(width) for text, width in zip(numbers, widths[1:], strict=True)]
-        print("  ".join([name.ljust(widths[0]), *cells]))
+        print("  ".join([name.ljust(widths[0]), *cells]), flush=True)
+
+
+def fill_users(alias: str, number: int) -> None:
+    """Make users inside the database, who joined long ago."""
+    from django.db import connections
+
+    connection = connections[alias]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO auth_user (password, is_superuser, username, first_name, last_name, email,"
+            " is_staff, is_active, date_joined) SELECT '', FALSE, 'user-' || i, '', '', '',"
+            f" FALSE, TRUE, '2020-01-01 00:00:00' FROM ({numbers(connection, number)}) AS numbers"
+        )
+        cursor.execute("VACUUM ANALYZE" if connection.vendor == "postgresql" else "ANALYZE")
+
+
+def numbers(connection: Any, last: int) -> str:
+    """Return a query of the numbers i from 1 to the last."""
+    if connection.vendor == "postgresql":
+        return f"SELECT i FROM generate_series(1, {last}) AS i"
+    return (
+        "WITH RECURSIVE g(i) AS"
+        f" (SELECT 1 UNION ALL SELECT i + 1 FROM g WHERE i < {last}) SELECT i FROM g"
+    )
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

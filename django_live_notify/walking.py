@@ -25,7 +25,9 @@ MAX_ID = 2**63 - 1
 # up to which nothing without a receipt has it.
 STATES: dict[str, tuple[dict[str, bool], str | None]] = {
     "unread": ({"read_at": True, "archived_at": True}, "read_to"),
-    "unseen": ({"seen_at": True, "archived_at": True}, "seen_to"),
+    # What was read was seen, so that what was not is in the same index as what is unread. One of
+    # its own would cost a push to many readers a fifth of its time.
+    "unseen": ({"seen_at": True, "read_at": True, "archived_at": True}, "seen_to"),
     "unarchived": ({"archived_at": True}, None),
     "archived": ({"archived_at": False}, None),
 }

@@ -56,7 +56,10 @@ class Following:
     seen_to: int
 
 
-receipts = st.tuples(times, times, times, st.sampled_from([None, None, None, NOW]))
+# Seen, read, archived, excluded: whatever is read was seen.
+receipts = st.tuples(times, times, times, st.sampled_from([None, None, None, NOW])).map(
+    lambda state: (state[0] or state[1], *state[1:])
+)
 said = st.builds(
     Said,
     topic=st.sampled_from(["", "", EVERYONE.name, "a", "b"]),
@@ -116,7 +119,7 @@ class World:
             seen, read, archived, _excluded = row.mine
         else:
             mine = [follow for follow in self.follows if follow.topic == row.topic]
-            seen = any(number <= follow.seen_to for follow in mine) or None
+            seen = any(number <= max(follow.read_to, follow.seen_to) for follow in mine) or None
             read = any(number <= follow.read_to for follow in mine) or None
             archived = None
         return {
@@ -179,7 +182,7 @@ def make(rows: dict[int, Said], follows: list[Following]) -> tuple[Any, World]:
             since=follow.since,
             until=follow.until,
             read_to=follow.read_to,
-            seen_to=follow.seen_to,
+            seen_to=max(follow.read_to, follow.seen_to),
             changed_at=NOW,
         )
         for follow in follows

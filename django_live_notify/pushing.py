@@ -12,6 +12,7 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
 from django.db import IntegrityError, connections, models, transaction
+from django.db.models.signals import post_save, pre_save
 
 from . import content, signals
 from .audiences import Audience
@@ -116,7 +117,7 @@ def _store(notification: Notification, audience: Audience, using: str) -> Notifi
         return None
     # No savepoint: it would cost as much as a row, and everything was checked before.
     with transaction.atomic(using=using, savepoint=False):
-        notification.save(using=using, force_insert=True)
+        _insert(notification, using)
         written = audience.write_receipts(notification, using)
         if not written and not audience.topic:
             # Nothing refers to it yet.
@@ -124,6 +125,40 @@ def _store(notification: Notification, audience: Audience, using: str) -> Notifi
             return None
         _announce(notification, recipients, using)
     return notification
+
+
+def _insert(notification: Notification, using: str) -> None:
+    """Insert it by SQL alone: the ORM takes longer than the database, twice for each push.
+
+    By the ORM all the same where a site listens to its signals, and where the id is given.
+    """
+    given: Any = notification.pk
+    heard = any(signal.has_listeners(Notification) for signal in (pre_save, post_save))
+    if given is not None or heard:
+        notification.save(using=using, force_insert=True)
+        return
+    connection = connections[using]
+    quote = connection.ops.quote_name
+    meta = Notification._meta
+    table, key = meta.db_table, str(meta.pk.column)
+    fields: list[Any] = [field for field in meta.concrete_fields if not field.primary_key]
+    columns = ", ".join(quote(field.column) for field in fields)
+    holes = ", ".join(["%s"] * len(fields))
+    returns = connection.features.can_return_columns_from_insert
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO {quote(table)} ({columns}) VALUES ({holes})"
+            + (f" RETURNING {quote(key)}" if returns else ""),
+            [
+                field.get_db_prep_save(getattr(notification, field.attname), connection)
+                for field in fields
+            ],
+        )
+        notification.pk = (
+            cursor.fetchone()[0] if returns else connection.ops.last_insert_id(cursor, table, key)
+        )
+    notification._state.adding = False
+    notification._state.db = using
 
 
 def _announce(notification: Notification, recipients: list[Any] | None, using: str) -> None:

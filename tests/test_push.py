@@ -13,6 +13,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser, Group
 from django.contrib.messages import constants
 from django.db import connection, transaction
+from django.db.models.signals import post_save
 from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
 from django.utils.translation import (
@@ -512,3 +513,24 @@ def test_events_are_checked(alice: Any) -> None:
         emit(alice, "x", object())
     with pytest.raises(TypeError, match="Not an audience"):
         emit("", "x")
+
+
+def test_a_push_to_one_user_is_two_inserts(alice: Any, django_assert_num_queries: Any) -> None:
+    with django_assert_num_queries(2):
+        said = push(alice, "hello", data={"a": [1]}, expires=timedelta(days=1))
+    assert said is not None and not said._state.adding
+    kept = Notification.objects.get()
+    fields = [field.attname for field in Notification._meta.concrete_fields]
+    assert [getattr(said, name) for name in fields] == [getattr(kept, name) for name in fields]
+
+
+def test_who_listens_to_the_model_hears_of_each_push(alice: Any, request: Any) -> None:
+    heard: list[tuple[int, bool]] = []
+
+    def hear(instance: Notification, created: bool, **kwargs: Any) -> None:
+        heard.append((instance.pk, created))
+
+    post_save.connect(hear, sender=Notification)
+    request.addfinalizer(lambda: post_save.disconnect(hear, sender=Notification))
+    said = push(alice, "hello")
+    assert said is not None and heard == [(said.pk, True)]

@@ -38,6 +38,10 @@ SMALL_AUDIENCE = 20
 # Single hints overflow a layer's capacity of 100 messages; batches of these do not.
 HINTS_PER_MESSAGE = 50
 
+# Seconds in which more hints may join the first: the thread that pushes goes on undisturbed, and
+# what it says in a row goes as one message.
+GATHER = 0.01
+
 # Hints that wait for a layer that does not answer; the oldest are dropped.
 MAX_WAITING = 10_000
 
@@ -137,6 +141,7 @@ class Publisher:
     def __init__(self) -> None:
         self._waiting: dict[str, deque[Hint]] = {}
         self._count = 0
+        self._woken = False
         self._lock = threading.Lock()
         self._idle = threading.Event()
         self._idle.set()
@@ -160,7 +165,9 @@ class Publisher:
                 self._count += 1
             while self._count > MAX_WAITING:
                 self._drop_oldest()
-        self._loop.call_soon_threadsafe(self._wake.set)
+            woken, self._woken = self._woken, True
+        if not woken:
+            self._loop.call_soon_threadsafe(self._wake.set)
 
     def flush(self, timeout: float = FLUSH_TIMEOUT) -> bool:
         """Wait until everything was sent, for at most so many seconds."""
@@ -198,6 +205,8 @@ class Publisher:
         while not self._stopping:
             await self._wake.wait()
             self._wake.clear()
+            if not self._stopping:
+                await asyncio.sleep(GATHER)
             while batch := self._take():
                 try:
                     # One of its own: layers are not made for two loops at once.
@@ -214,6 +223,7 @@ class Publisher:
         with self._lock:
             batch, self._waiting = self._waiting, {}
             self._count = 0
+            self._woken = False
         return batch
 
     def _note_idle(self) -> None:

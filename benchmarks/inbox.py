@@ -42,6 +42,7 @@ TITLES = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=2_000_000, help="in the larger log (2000000)")
+    parser.add_argument("--content", choices=KINDS, help="what the reader has (all, in turns)")
     bench.add_options(parser)
     options = parser.parse_args()
     kinds = [options.database] if options.database else list(bench.DATABASES)
@@ -49,7 +50,7 @@ def main() -> None:
     with bench.site({f"{kind}_{size}": kind for kind in kinds for size in ("small", "large")}):
         for kind in kinds:
             found[kind] = []
-            for content in KINDS:
+            for content in [options.content] if options.content else KINDS:
                 for state in STATES:
                     for measured in compare(kind, content, state, options):
                         found[kind].append(measured)

@@ -149,8 +149,8 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
 
         The newest 1,000 that are either are looked at, whatever the history.
         """
-        news = models.Q(read_at=None) | models.Q(seen_at=None)
-        rows = self._of_reader().unmuted().filter(news, archived_at=None).order_by("-pk")[:COUNTED]
+        # What was read was seen, so that all of it is unread.
+        rows: Any = self.unread().unmuted().walk(limit=COUNTED)
         counts: dict[str, Counts] = {}
         for kind, read_at, seen_at in rows.values_list("kind", "read_at", "seen_at"):
             unread, unseen = counts.get(kind, Counts())
@@ -225,9 +225,17 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
                 _tell(user.pk, action, None, floor, now, using)
             # By their ids: what is committed in between is not among them, for other pages neither.
             inbox = self.using(using).for_user(user).filter(_NOT_YET[action])
-            recent = inbox.walk(above=floor, below=up_to + 1)
-            if ids := recent._write_state(action, using, now):
+            above = floor
+            while ids := inbox._mark_next(action, above, up_to, using, now):
+                above = ids[-1]
                 _tell(user.pk, action, ids, None, now, using)
+
+    def _mark_next(
+        self, action: str, above: int, up_to: int, using: str, now: datetime
+    ) -> list[int]:
+        # In batches, since MariaDB ends a recursion after a thousand steps.
+        batch = self.walk(above=above, below=up_to + 1, newest_first=False, limit=BATCH_SIZE // 2)
+        return batch._write_state(action, using, now)
 
     def retract(self) -> int:
         """Take back, for all readers, and tell `signals.retracted`; return how many."""
@@ -376,7 +384,8 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
         """Write the state of the rows to receipts, which topics do not have until then."""
         from .models import Receipt
 
-        rows = list(self.order_by().values_list("pk", "topic", "seen_at", "read_at"))
+        state: Any = self
+        rows = list(state.values_list("pk", "topic", "seen_at", "read_at"))
         key = self._reader.pk
         for start in range(0, len(rows), BATCH_SIZE):
             batch = rows[start : start + BATCH_SIZE]

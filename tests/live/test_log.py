@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.db import connection, models
+from django.db import connection
 from django.db.models.signals import post_init
 from django.utils import timezone
 
-from django_live_notify import EVERYONE, Topic, mute
+from django_live_notify import EVERYONE
 from django_live_notify.live import log
 from django_live_notify.live.horizon import MAX_SPANS, Horizon
-from django_live_notify.models import Follow, LogState, Notification, Receipt
+from django_live_notify.models import LogState, Notification, Receipt
 from tests.queries import copy_row, explain, find_scans, make_users, quoted, recorded
 
 pytestmark = pytest.mark.django_db
@@ -32,6 +31,7 @@ NEW, FOLLOWED = 3, 1
 
 HOLES = 60_000
 ROWS = 100_000
+
 
 @pytest.fixture(autouse=True)
 def _log_state() -> None:

@@ -5,6 +5,7 @@ Each retry is a thread with a connection of its own, as two processes have.
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -88,7 +89,8 @@ def paid(to: Any) -> Notification:
 
 def in_a_transaction(job: Callable[[], Any]) -> Any:
     """Do a job in a transaction, again where it cannot be serialized, as any caller has to."""
-    for _ in range(5):
+    end = time.monotonic() + DEADLINE
+    while time.monotonic() < end:
         try:
             with transaction.atomic():
                 return job()
@@ -96,7 +98,8 @@ def in_a_transaction(job: Callable[[], Any]) -> Any:
             # PostgreSQL's code for it, and MySQL's for a deadlock, which is its way to say so.
             if getattr(error.__cause__, "sqlstate", None) != "40001" and error.args[:1] != (1213,):
                 raise
-    raise AssertionError("It could not be serialized five times.")
+            time.sleep(random.uniform(0, 0.05))
+    raise AssertionError("It could never be serialized.")
 
 
 @pytest.mark.parametrize("inside", [False, True], ids=["outside", "inside"])

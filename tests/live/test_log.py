@@ -12,10 +12,10 @@ from django.db import connection
 from django.db.models.signals import post_init
 from django.utils import timezone
 
-from django_live_notify import EVERYONE
+from django_live_notify import EVERYONE, Topic, mute
 from django_live_notify.live import log
 from django_live_notify.live.horizon import MAX_SPANS, Horizon
-from django_live_notify.models import LogState, Notification, Receipt
+from django_live_notify.models import Follow, LogState, Notification, Receipt
 from tests.queries import copy_row, explain, find_scans, make_users, quoted, recorded
 
 pytestmark = pytest.mark.django_db
@@ -192,6 +192,27 @@ def test_every_query_of_a_sweep_finds_its_rows_by_an_index(
     assert len(statements) == (QUIET + NEW + FOLLOWED if new else QUIET)
     for sql, params in statements:
         assert not find_scans(sql, params)
+
+
+def test_what_is_muted_is_found_without_the_rest_of_what_is_followed() -> None:
+    yesterday = timezone.now() - timedelta(days=1)
+    users = make_users(100)
+    Follow.objects.bulk_create(
+        Follow(user=user, topic=f"topic-{n}", changed_at=yesterday, muted_until=yesterday)
+        for user in users
+        for n in range(100)
+    )
+    mute(users[0], Topic("topic-7"), until=timedelta(hours=1))
+    if connection.vendor != "mysql":
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE")
+    with recorded() as statements:
+        found = sweep(Horizon(0, 60), users)
+    assert [state["topic"] for _, state in found.states] == ["topic-7"]
+    table = f"FROM {quoted('live_notify_follow')}"
+    (query,) = [entry for entry in statements if table in entry[0]]
+    plan = "\n".join(explain(*query))
+    assert "live_notify_follow_changed" in plan and "live_notify_muted" in plan, plan
 
 
 def test_what_a_reader_changed_is_found_without_the_rest_of_their_receipts(

@@ -148,14 +148,15 @@ def emit(to: Any, name: str, data: Any = None, *, exclude: Any = None) -> None:
     """Send an event to whoever is connected; it is never stored and may be lost.
 
     `to` and `exclude` are those of `push()`; a `Topic` reaches who follows it and who joined it.
-    `name` tells the events of a site apart, `data` is JSON of at most 16 KiB. Inside
+    `name` tells the events of a site apart, `data` is JSON of at most 16 KiB, or bytes: at most
+    `LIVE_NOTIFY_LIMITS["binary"]` of them, for clients with a WebSocket. Inside
     `transaction.atomic()` it is sent after the commit.
 
     Raises TypeError or ValueError at once for what is wrong in the call.
     """
     audience = Audience.of(to, exclude=exclude)
     name = content.check_name(name, "name")
-    data = content.check_json(data)
+    data = content.check_bytes(data) if isinstance(data, bytes) else content.check_json(data)
     using = router.db_for_write(Notification)
     recipients = None if audience.topic else audience.find_keys(using)
     excluded = audience.excluded.find_keys(using) if audience.excluded else []

@@ -18,8 +18,10 @@ from django.utils.module_loading import import_string
 MEMORY_LAYER = "channels.layers.InMemoryChannelLayer"
 
 DEFAULT_LIMITS: dict[str, int] = {
-    # A command from a client, in bytes.
+    # A command from a client, in bytes, and the binary data of a message, an answer or an event:
+    # half of what may wait for a slow client, and well below what daphne takes.
     "frame": 16 * 1024,
+    "binary": 512 * 1024,
     # What waits for a slow client before it is disconnected, in frames and in bytes.
     "backlog_frames": 1_000,
     "backlog_bytes": 1024 * 1024,

@@ -84,7 +84,10 @@ class LiveNotifyConsumer(AsyncConsumer):
 
     async def websocket_receive(self, message: Any) -> None:
         try:
-            frame = protocol.parse(message.get("text"), message.get("bytes"), conf.LIMITS["frame"])
+            limits = conf.LIMITS
+            frame = protocol.parse(
+                message.get("text"), message.get("bytes"), limits["frame"], limits["binary"]
+            )
             await self._take(frame)
         except CommandError as error:
             await self._answer_broken(error)
@@ -142,7 +145,7 @@ class LiveNotifyConsumer(AsyncConsumer):
                 await asyncio.shield(self.opening)
             while self.commands and self.listener is not None:
                 frame = self.commands.popleft()
-                self.listener.offer(protocol.encode(await self._carry_out(frame)))
+                self.listener.offer(_encode(await self._carry_out(frame)))
         finally:
             self.worker = None
 
@@ -257,7 +260,10 @@ class LiveNotifyConsumer(AsyncConsumer):
             )
         except (PermissionDenied, ValidationError) as error:
             raise inbox.refusal(error) from None
-        protocol.encode({"data": answer})
+        if not isinstance(answer, bytes):
+            protocol.encode({"data": answer})
+        elif len(answer) > conf.LIMITS["binary"]:
+            raise ValueError("LIVE_NOTIFY_ON_MESSAGE returned more bytes than LIVE_NOTIFY_LIMITS.")
         return answer
 
     command_handlers: dict[str, Callable[[LiveNotifyConsumer, Frame], Awaitable[Any]]] = {
@@ -269,8 +275,9 @@ class LiveNotifyConsumer(AsyncConsumer):
 
     # Sending
 
-    async def _transmit(self, text: str) -> None:
-        await self.send({"type": "websocket.send", "text": text})
+    async def _transmit(self, frame: str | bytes) -> None:
+        kind = "bytes" if isinstance(frame, bytes) else "text"
+        await self.send({"type": "websocket.send", kind: frame})
 
     async def _hang_up(self, code: int, reason: str) -> None:
         await self.send({"type": "websocket.close", "code": code, "reason": reason})
@@ -289,6 +296,12 @@ class LiveNotifyConsumer(AsyncConsumer):
         except Exception as error:
             # Servers raise whatever they like when a connection is gone.
             logger.debug("A connection went away while it was refused: %r", error)
+
+
+def _encode(answer: Frame) -> str | bytes:
+    if isinstance(answer.get("data"), bytes):
+        return protocol.encode_binary(answer, answer.pop("data"))
+    return protocol.encode(answer)
 
 
 async def _finish(hub: Hub, user: Any, begun: asyncio.Task[None] | None, left: list[Frame]) -> None:

@@ -28,6 +28,8 @@ from django.utils.translation import (
     pgettext_lazy,
 )
 
+from .conf import conf
+
 TITLE_LENGTH = 255
 # In characters: a frame has to fit into what may wait for a client.
 BODY_LENGTH = 64 * 1024
@@ -93,6 +95,14 @@ def check_json(value: Any, what: str = "data") -> Any:
     decoded = json.loads(encoded)
     _check_storable(decoded, what)
     return decoded
+
+
+def check_bytes(value: bytes, what: str = "data") -> bytes:
+    """Return bytes that an event may carry."""
+    limit = conf.LIMITS["binary"]
+    if len(value) > limit:
+        raise ValueError(f"{what} has {len(value)} bytes; at most {limit} are allowed.")
+    return value
 
 
 def check_text(value: Any, what: str, length: int | None = None) -> str:

@@ -29,6 +29,6 @@ muted = Signal()
 retracted = Signal()
 
 # An ephemeral event was emitted.
-# name: str; data: JSON; topic: str ("" unless it was emitted to a topic or to everyone);
+# name: str; data: JSON or bytes; topic: str ("" unless it was emitted to a topic or to everyone);
 # recipients: list of user keys, or None where there is a topic; excluded: list of user keys.
 emitted = Signal()

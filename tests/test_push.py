@@ -511,6 +511,8 @@ def test_events_are_checked(alice: Any) -> None:
         emit(alice, "")
     with pytest.raises(ValueError, match="data is not JSON"):
         emit(alice, "x", object())
+    with pytest.raises(ValueError, match="data has 524289 bytes"):
+        emit(alice, "x", bytes(512 * 1024 + 1))
     with pytest.raises(TypeError, match="Not an audience"):
         emit("", "x")
 

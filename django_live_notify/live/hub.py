@@ -16,6 +16,7 @@ import random
 import signal
 import threading
 import time
+from base64 import b64decode
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from datetime import datetime, timedelta
@@ -32,7 +33,7 @@ from ..models import LogState
 from . import groups, log, protocol, retention, sessions
 from .database import Database
 from .horizon import Continuity, Horizon
-from .listener import GRACE, Listener
+from .listener import GRACE, Encoded, Listener
 from .protocol import Cursor, Touched, Verdict
 from .waiting import end, within
 
@@ -417,16 +418,12 @@ class Hub:
         self._wake.set()
 
     def _hinted_emitted(self, hint: dict[str, Any]) -> None:
-        frame = {"type": "emitted", "name": hint["name"], "data": hint["data"]}
-        if hint["topic"]:
-            frame["topic"] = hint["topic"]
-        text = protocol.encode(frame)
         if "to" in hint:
-            self._emit(text, hint["to"])
+            self._emit(_encode_emitted(hint), hint["to"])
         elif hint["topic"] == EVERYONE.name:
-            self._emit(text, set(self._listeners) - set(hint["excluded"]))
+            self._emit(_encode_emitted(hint), set(self._listeners) - set(hint["excluded"]))
         else:
-            self._spawn(self._emit_to_topic(text, hint["topic"], set(hint["excluded"])))
+            self._spawn(self._emit_to_topic(hint))
 
     def _hinted_ended(self, hint: dict[str, Any]) -> None:
         for key in hint["to"]:
@@ -442,22 +439,28 @@ class Hub:
         "ended": _hinted_ended,
     }
 
-    def _emit(self, text: str, keys: Iterable[str]) -> None:
+    def _emit(self, text: Encoded, keys: Iterable[str]) -> None:
         for key in keys:
             for listener in self._listeners.get(key, ()):
                 listener.offer(text, droppable=True)
 
-    async def _emit_to_topic(self, text: str, topic: str, excluded: set[str]) -> None:
+    async def _emit_to_topic(self, hint: dict[str, Any]) -> None:
+        topic, excluded = hint["topic"], set(hint["excluded"])
         try:
             followers = await self.run(partial(log.find_followers, topic, self._readers()))
         except Exception as error:
             logger.debug("An event reaches only those who joined: %r", error)
             followers = set()
+        # A connection may be that of many pages: one that did not join is to hear it as well where
+        # the reader follows the topic, and only there.
+        followed, joined = _encode_emitted(hint), _encode_emitted(hint, joined=True)
         for listener in self._all():
-            if listener.key not in excluded and (
-                topic in listener.topics or listener.key in followers
-            ):
-                listener.offer(text, droppable=True)
+            if listener.key in excluded:
+                continue
+            if listener.key in followers:
+                listener.offer(followed, droppable=True)
+            elif topic in listener.topics:
+                listener.offer(joined, droppable=True)
 
     # The sweep
 
@@ -801,6 +804,15 @@ def _encode(packed: dict[str, Any], language: str, touched: Touched) -> str:
     with translation.override(language):
         items = [protocol.item(packed, touched)]
     return protocol.encode({"type": "notifications", "items": items, "replay": False})
+
+
+def _encode_emitted(hint: dict[str, Any], **keys: Any) -> Encoded:
+    header = {"type": "emitted", "name": hint["name"], **keys}
+    if hint["topic"]:
+        header["topic"] = hint["topic"]
+    if "binary" in hint:
+        return protocol.encode_binary(header, b64decode(hint["binary"]))
+    return protocol.encode({**header, "data": hint["data"]})
 
 
 def _latest(

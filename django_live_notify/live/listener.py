@@ -28,6 +28,10 @@ AT_ONCE = (0.0, 1.0)
 REVIEW_TIMEOUT = 20.0
 
 
+# A frame as it is sent: text, or binary.
+Encoded = str | bytes
+
+
 class Listener:
     """What is sent goes through here: frames in order, and a verdict at the end.
 
@@ -43,7 +47,7 @@ class Listener:
         session: Session,
         language: str,
         *,
-        transmit: Callable[[str], Awaitable[None]],
+        transmit: Callable[[Any], Awaitable[None]],
         hang_up: Callable[[int, str], Awaitable[None]],
         may_join: Callable[[Any, str], Awaitable[bool]] | None = None,
         answers: bool = True,
@@ -68,9 +72,9 @@ class Listener:
         self._may_join = may_join
         self._answers = answers
         self._sending_since: float | None = None
-        self._held: list[tuple[int | None, bool, str]] | None = None
+        self._held: list[tuple[int | None, bool, Encoded]] | None = None
         self._held_bytes = 0
-        self._outbox: deque[tuple[str, bool]] = deque()
+        self._outbox: deque[tuple[Encoded, bool]] = deque()
         self._outbox_bytes = 0
         self._drainer: asyncio.Task[None] | None = None
         self._verdict: Verdict | None = None
@@ -98,9 +102,9 @@ class Listener:
         self.there = set(there)
         for text in frames:
             self.offer(text)
-        for number, late, text in held:
+        for number, late, frame in held:
             if number is None or (number not in replayed and (late or number not in self.there)):
-                self.offer(text)
+                self.offer(frame)
         self.sent |= replayed
 
     def deliver(self, number: int, text: str, *, late: bool = False) -> bool:
@@ -119,14 +123,17 @@ class Listener:
 
     def offer(
         self,
-        text: str,
+        text: Encoded,
         *,
         number: int | None = None,
         late: bool = False,
         droppable: bool = False,
     ) -> None:
-        """Send a frame as soon as the connection takes it."""
-        if self.closing:
+        """Send a frame as soon as the connection takes it.
+
+        Streams and polls, which cannot answer, carry text alone: what is binary is not for them.
+        """
+        if self.closing or (isinstance(text, bytes) and not self._answers):
             return
         if self._held is not None:
             self._held.append((number, late, text))

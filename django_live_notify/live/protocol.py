@@ -1,6 +1,7 @@
 """The wire `live-notify.v1`: frames, cursors, verdicts. Pure functions, no state of their own.
 
-Text frames hold one JSON object each, told apart by `type`. Unknown keys are ignored.
+Text frames hold one JSON object each, told apart by `type`. Unknown keys are ignored. In a binary
+frame such an object is the header, behind its length in two bytes, and `data` follows as it is.
 """
 
 from __future__ import annotations
@@ -120,10 +121,21 @@ def encode(frame: Mapping[str, Any]) -> str:
     return json.dumps(frame, cls=DjangoJSONEncoder, ensure_ascii=False, separators=(",", ":"))
 
 
-def parse(text: str | None, data: bytes | None, limit: int) -> dict[str, Any]:
-    """Return a client's command. Raises CommandError for whatever is none."""
+def encode_binary(header: Mapping[str, Any], data: bytes) -> bytes:
+    """Return a binary frame as it is sent."""
+    encoded = encode(header).encode()
+    return len(encoded).to_bytes(2, "big") + encoded + data
+
+
+def parse(
+    text: str | None, data: bytes | None, limit: int, binary_limit: int = 0
+) -> dict[str, Any]:
+    """Return a client's command. Raises CommandError for whatever is none.
+
+    The limits are in bytes: of JSON, and of binary data behind it.
+    """
     if text is None:
-        raise CommandError("invalid", "Binary frames are not understood.")
+        return _parse_binary(data or b"", limit, binary_limit)
     if len(text) > limit or len(text.encode(errors="replace")) > limit:
         raise CommandError("too_large", f"A frame may have at most {limit} bytes.")
     try:
@@ -362,6 +374,23 @@ def _pack_actor(actor: Any) -> dict[str, Any] | None:
         logger.exception("An actor has no name.")
         name = ""
     return {"id": actor.pk if isinstance(actor.pk, int) else str(actor.pk), "name": str(name)}
+
+
+def _parse_binary(frame: bytes, limit: int, binary_limit: int) -> dict[str, Any]:
+    end = 2 + int.from_bytes(frame[:2], "big")
+    if len(frame) < end:
+        raise CommandError("invalid", "A binary frame is shorter than its header.")
+    try:
+        header = frame[2:end].decode()
+    except UnicodeDecodeError:
+        raise CommandError("invalid", "A header must be JSON.") from None
+    command = parse(header, None, limit)
+    if command["type"] != "message":
+        raise CommandError("invalid", "Only a message takes binary data.", command.get("ref"))
+    if len(frame) - end > binary_limit:
+        problem = f"Binary data may have at most {binary_limit} bytes."
+        raise CommandError("too_large", problem, command.get("ref"))
+    return {**command, "data": frame[end:]}
 
 
 def _refuse_constant(name: str) -> Any:

@@ -14,6 +14,7 @@ import os
 import socket
 import threading
 import time
+from base64 import b64encode
 from collections import deque
 from typing import Any
 
@@ -111,7 +112,12 @@ def _on_retracted(ids: list[int], **kwargs: Any) -> None:
 def _on_emitted(
     name: str, data: Any, topic: str, recipients: Any, excluded: Any, **kwargs: Any
 ) -> None:
-    hint: Hint = {"kind": "emitted", "name": name, "data": data, "topic": topic}
+    hint: Hint = {"kind": "emitted", "name": name, "topic": topic}
+    if isinstance(data, bytes):
+        # As text, whatever a layer makes of messages.
+        hint["binary"] = b64encode(data).decode()
+    else:
+        hint["data"] = data
     if recipients is None:
         announce({**hint, "excluded": [str(key) for key in excluded]}, None)
         return

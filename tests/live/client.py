@@ -194,7 +194,7 @@ class Client(Received):
             if message["type"] == "websocket.close":
                 self.closed = message["code"]
                 return
-            frame = json.loads(message["text"])
+            frame = _decode(message)
             self.frames.append(frame)
             if frame["type"] == "ping" and self._answers_pings:
                 await self.send({"type": "pong", "cursor": frame.get("cursor")})
@@ -306,6 +306,21 @@ class Stream(Request, Received):
                 else:
                     assert field == "data", line
                     self.frames.append(json.loads(value))
+
+
+def _decode(message: Frame) -> Frame:
+    if message.get("text") is not None:
+        frame: Frame = json.loads(message["text"])
+        return frame
+    data = message["bytes"]
+    end = 2 + int.from_bytes(data[:2], "big")
+    return {**json.loads(data[2:end]), "data": data[end:]}
+
+
+def binary(header: Frame, data: bytes) -> bytes:
+    """Return a binary frame as a client sends it."""
+    encoded = json.dumps(header).encode()
+    return len(encoded).to_bytes(2, "big") + encoded + data
 
 
 def _cookie_header(cookies: SimpleCookie) -> str:

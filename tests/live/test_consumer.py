@@ -16,7 +16,7 @@ from django.test.utils import isolate_apps
 from django_live_notify import EVERYONE, Topic, aemit, apush, consumers
 from django_live_notify.live import hub, listener
 from django_live_notify.models import Notification
-from tests.live.client import Client, log_in, story, until
+from tests.live.client import Client, binary, log_in, story, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -329,6 +329,36 @@ async def test_a_client_that_sends_faster_than_it_is_served_is_told(
         for number in range(10):
             await client.send({"type": "message", "name": "echo", "ref": number})
         await client.receive("error", code="busy")
+
+
+# Binary data
+
+
+@story
+async def test_binary_data_goes_to_the_site_and_comes_back(alice: Any, settings: Any) -> None:
+    settings.LIVE_NOTIFY_ON_MESSAGE = lambda user, name, data: data[::-1]
+    async with Client(alice.http) as client:
+        await client.hello()
+        await client.send(binary({"type": "message", "name": "image", "ref": 1}, b"\x00\xff\x80"))
+        answer = await client.receive("ok", ref=1)
+    assert answer == {"type": "ok", "ref": 1, "data": b"\x80\xff\x00"}
+
+
+@story
+async def test_too_much_binary_data_is_refused_both_ways(
+    alice: Any, settings: Any, caplog: Any
+) -> None:
+    settings.LIVE_NOTIFY_LIMITS = {"binary": 100}
+    settings.LIVE_NOTIFY_ON_MESSAGE = lambda user, name, data: data + b"!"
+    async with Client(alice.http) as client:
+        await client.hello()
+        await client.send(binary({"type": "message", "name": "image", "ref": 1}, bytes(101)))
+        await client.receive("error", ref=1, code="too_large")
+        await client.send(binary({"type": "message", "name": "image", "ref": 2}, bytes(100)))
+        await client.receive("error", ref=2, code="failed")
+        await client.send(binary({"type": "message", "name": "image", "ref": 3}, bytes(99)))
+        await client.receive("ok", ref=3)
+    assert "returned more bytes" in caplog.text
 
 
 # What comes with the close

@@ -119,6 +119,33 @@ async def test_a_channel_layer_in_memory_is_no_hindrance(alice: Any, settings: A
 
 
 @story
+async def test_an_event_with_bytes_arrives_as_bytes(alice: Any, settings: Any) -> None:
+    settings.LIVE_NOTIFY_CAN_JOIN = lambda user, topic: True
+    async with Client(alice.http) as client:
+        await client.hello(join=["board"])
+        await aemit(alice, "image", b"\x00\xff")
+        await aemit(Topic("board"), "stroke", b"\x80")
+        assert (await client.receive("emitted", name="image"))["data"] == b"\x00\xff"
+        assert (await client.receive("emitted", name="stroke"))["data"] == b"\x80"
+
+
+@story
+async def test_an_event_says_whether_it_came_only_because_the_connection_joined(
+    alice: Any, bob: Any, settings: Any
+) -> None:
+    settings.LIVE_NOTIFY_CAN_JOIN = lambda user, topic: True
+    await afollow(alice, Topic("room"))
+    async with Client(alice.http) as follower, Client(bob.http) as member:
+        await follower.hello(join=["room"])
+        await member.hello(join=["room"])
+        await aemit(Topic("room"), "typing")
+        await aemit(EVERYONE, "reload")
+        for client, joined in ((follower, None), (member, True)):
+            assert (await client.receive("emitted", name="typing")).get("joined") is joined
+            assert "joined" not in await client.receive("emitted", name="reload")
+
+
+@story
 async def test_a_channel_layer_that_does_not_exist_costs_nothing_but_speed(
     alice: Any, settings: Any, no_hints: Any
 ) -> None:

@@ -51,9 +51,45 @@ def test_junk_is_refused_as_invalid(text: str) -> None:
     assert caught.value.code == "invalid"
 
 
-def test_binary_frames_are_refused() -> None:
-    with pytest.raises(CommandError, match="Binary"):
-        protocol.parse(None, b"{}", 16 * 1024)
+def test_a_binary_frame_is_a_header_and_bytes() -> None:
+    frame = protocol.encode_binary({"type": "message", "name": "é", "ref": 7}, b"\x00\xff")
+    assert protocol.parse(None, frame, 100, 2) == {
+        "type": "message",
+        "name": "é",
+        "ref": 7,
+        "data": b"\x00\xff",
+    }
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"",
+        b"\x00",
+        b"{}",
+        b"\xff\xff{}",
+        b"\x00\x02\xff\xfe",
+        b"\x00\x02[]",
+        b'\x00\x0f{"type":"read"}1',
+    ],
+)
+def test_binary_junk_is_refused_as_invalid(frame: bytes) -> None:
+    with pytest.raises(CommandError) as caught:
+        protocol.parse(None, frame, 16 * 1024, 16 * 1024)
+    assert caught.value.code == "invalid"
+
+
+def test_the_limit_of_binary_data_is_its_own_and_its_refusal_finds_who_asked() -> None:
+    def frame(size: int) -> bytes:
+        return protocol.encode_binary({"type": "message", "name": "x", "ref": 3}, bytes(size))
+
+    assert len(protocol.parse(None, frame(200), 100, 200)["data"]) == 200
+    with pytest.raises(CommandError) as caught:
+        protocol.parse(None, frame(201), 100, 200)
+    assert (caught.value.code, caught.value.ref) == ("too_large", 3)
+    with pytest.raises(CommandError) as caught:
+        protocol.parse(None, frame(0), 10, 200)
+    assert caught.value.code == "too_large"
 
 
 def test_the_limit_counts_bytes() -> None:

@@ -74,6 +74,8 @@ async def test_hints_of_another_process_arrive(alice: Any, layer: str, another_o
         await apush(alice, "to one")
         await apush(EVERYONE, "to all")
         await client.receive_titles("to one", "to all")
+        await aemit(alice, "image", b"\x00\xff")
+        assert (await client.receive("emitted", name="image"))["data"] == b"\x00\xff"
 
 
 @story

@@ -1,26 +1,27 @@
 /** The parts of a browser that Node lacks, small and obedient: sockets, storage, fetch, events. */
 
-export class FakeSocket extends EventTarget {
+export class FakeSocket {
   static all = [];
   static get last() { return FakeSocket.all.at(-1); }
 
   constructor(url, protocol) {
-    super();
     Object.assign(this, { url, protocol, readyState: 0, sent: [], bufferedAmount: 0 });
     FakeSocket.all.push(this);
   }
 
-  send(text) { this.sent.push(JSON.parse(text)); }
-  close() { this.readyState = 3; }
+  /** Text as what it says, anything else as it is. */
+  send(data) { this.sent.push(typeof data === "string" ? JSON.parse(data) : data); }
+
+  close(...why) { Object.assign(this, { readyState: 3, why }); }
 
   open() {
     this.readyState = 1;
-    this.dispatchEvent(new Event("open"));
+    this.onopen({});
   }
 
   receive(frame) {
-    const data = typeof frame === "string" ? frame : JSON.stringify(frame);
-    this.dispatchEvent(Object.assign(new Event("message"), { data }));
+    const asItIs = typeof frame === "string" || frame instanceof ArrayBuffer;
+    this.onmessage({ data: asItIs ? frame : JSON.stringify(frame) });
   }
 
   /** Open and say `ready`, as a server does that knows the reader. */
@@ -31,7 +32,7 @@ export class FakeSocket extends EventTarget {
 
   end(code = 1006, reason = "") {
     this.readyState = 3;
-    this.dispatchEvent(Object.assign(new Event("close"), { code, reason, wasClean: code !== 1006 }));
+    this.onclose({ code, reason, wasClean: code !== 1006 });
   }
 
   sentOf(type) { return this.sent.filter((frame) => frame.type === type); }
@@ -44,9 +45,88 @@ export class FakeStorage {
   removeItem(key) { this.values.delete(key); }
 }
 
+/** Tabs of one browser: what their pages share beside storage. Each `#gather()` makes one of each. */
+export class FakeTabs {
+  members = [];
+
+  constructor() {
+    const tabs = this;
+    this.BroadcastChannel = class {
+      constructor(name) {
+        tabs.members.push(Object.assign(this, { name, held: [], muted: false, lock: null }));
+      }
+
+      postMessage(message) {
+        if (this.muted) return;
+        const data = structuredClone(message);
+        for (const other of tabs.members) {
+          if (other !== this && other.name === this.name) Promise.resolve().then(() => other.receive(data));
+        }
+      }
+
+      receive(data) {
+        if (this.hung) this.held.push(data);
+        else if (!this.muted) this.onmessage?.({ data });
+      }
+
+      close() { this.muted = true; }
+    };
+    this.locks = {
+      request(name, { signal }, callback) {
+        const member = tabs.members.at(-1);
+        return new Promise((resolve, reject) => {
+          member.lock = { name, callback, state: "waiting", resolve };
+          signal.addEventListener("abort", () => {
+            if (member.lock.state !== "waiting") return;
+            member.lock.state = "gone";
+            reject(signal.reason);
+          });
+          tabs.grant(name);
+        });
+      },
+    };
+  }
+
+  /** As by the browser: later, and to the first in line. */
+  grant(name) {
+    Promise.resolve().then(() => {
+      const locks = this.members.map(({ lock }) => lock).filter((lock) => lock?.name === name);
+      const next = locks.find(({ state }) => state === "waiting");
+      if (!next || locks.some(({ state }) => state === "held")) return;
+      next.state = "held";
+      Promise.resolve(next.callback({ name })).then(() => this.release(next));
+    });
+  }
+
+  release(lock) {
+    lock.state = "gone";
+    lock.resolve();
+    this.grant(lock.name);
+  }
+
+  /** The tab that a member belongs to ends without a word. */
+  crash(member) {
+    member.muted = true;
+    this.release(member.lock);
+  }
+
+  /** It hears and says nothing, but is there. */
+  hang(member) { member.hung = member.muted = true; }
+
+  wakeUp(member) {
+    member.hung = member.muted = false;
+    for (const data of member.held.splice(0)) member.receive(data);
+  }
+}
+
 /** A browser in which every request fails until `answer` says otherwise. */
 export function makeBrowser() {
   const window = new EventTarget();
+  // As in a browser, whoever captures at the window hears of what happens to the document.
+  const document = {
+    visibilityState: "visible",
+    dispatchEvent: ({ type }) => window.dispatchEvent(new Event(type)),
+  };
   const browser = {
     requests: [],
     answer: () => { throw new TypeError("Failed to fetch"); },
@@ -62,7 +142,7 @@ export function makeBrowser() {
     localStorage: new FakeStorage(),
     sessionStorage: new FakeStorage(),
     location: new URL("https://site.example/page/"),
-    document: Object.assign(new EventTarget(), { visibilityState: "visible" }),
+    document,
     addEventListener: window.addEventListener.bind(window),
     removeEventListener: window.removeEventListener.bind(window),
     async fetch(url, options) {
@@ -72,10 +152,18 @@ export function makeBrowser() {
       return { ok: status < 400, status, json: async () => body };
     },
   });
+  // No locks, as on a site without https, unless a test has tabs.
+  browser.share = () => {
+    const tabs = new FakeTabs();
+    globalThis.navigator.locks = tabs.locks;
+    globalThis.BroadcastChannel = tabs.BroadcastChannel;
+    return tabs;
+  };
+  Object.defineProperty(globalThis, "navigator", { value: {}, configurable: true, writable: true });
   return browser;
 }
 
 /** Let everything that is already promised happen. */
 export async function settle() {
-  for (let turn = 0; turn < 20; turn++) await Promise.resolve();
+  for (let turn = 0; turn < 50; turn++) await Promise.resolve();
 }

@@ -3,6 +3,7 @@ import { beforeEach, describe, mock, test } from "node:test";
 
 import { FakeSocket, FakeStorage, makeBrowser, settle } from "./browser.js";
 import { LiveNotify, Memory, backoff, parseCursor, verdict } from "../../django_live_notify/static/django_live_notify/live-notify.js";
+import { support } from "../../django_live_notify/static/django_live_notify/live-notify-fallback.js";
 
 const POLL = { items: [], states: [], unread: 0, reset: false, cursor: "1.e.0", next: 5 };
 
@@ -19,6 +20,7 @@ beforeEach(() => {
 
 function make(options = {}) {
   const client = new LiveNotify({ endpoint: "/live-notify/", user: "7", csrfToken: "t", ...options });
+  support(client);
   const heard = [];
   for (const name of ["notification", "unread", "state", "retracted", "status", "close", "reset", "error"]) {
     client.addEventListener(name, ({ detail }) => heard.push([name, detail]));
@@ -64,14 +66,14 @@ describe("pure parts", () => {
 
 describe("memory", () => {
   test("a cursor never moves backwards", () => {
-    const memory = new Memory("k", null);
+    const memory = new Memory("k");
     memory.advance("1.e.5");
     memory.advance("1.e.3");
     assert.equal(memory.cursor, "1.e.5");
   });
 
   test("another epoch replaces cursor and ring", () => {
-    const memory = new Memory("k", null);
+    const memory = new Memory("k");
     memory.advance("1.e.5");
     memory.add(6);
     memory.advance("1.f.1");
@@ -80,7 +82,7 @@ describe("memory", () => {
   });
 
   test("only a replay is judged by the cursor", () => {
-    const memory = new Memory("k", null);
+    const memory = new Memory("k");
     memory.advance("1.e.5");
     assert.equal(memory.isNew(4, true), false);
     assert.equal(memory.isNew(4, false), true, "a late commit has a low id");
@@ -89,21 +91,21 @@ describe("memory", () => {
   });
 
   test("the ring keeps the last thousand", () => {
-    const memory = new Memory("k", null);
+    const memory = new Memory("k");
     for (let id = 1; id <= 1001; id++) memory.add(id);
     assert.equal(memory.ring.size, 1000);
     assert.ok(memory.isNew(1, false) && !memory.isNew(2, false));
   });
 
   test("two tabs merge what they write", () => {
-    const [one, two] = [1, 2].map(() => new Memory("k", localStorage));
+    const [one, two] = [1, 2].map(() => new Memory("k"));
     one.advance("1.e.9");
     one.add(10);
     one.save();
     two.advance("1.e.4");
     two.add(11);
     two.save();
-    const next = new Memory("k", localStorage);
+    const next = new Memory("k");
     assert.equal(next.cursor, "1.e.9");
     assert.deepEqual([...next.ring].sort(), [10, 11]);
     assert.equal(two.cursor, "1.e.4", "a tab keeps a position of its own");
@@ -112,13 +114,15 @@ describe("memory", () => {
   test("broken, full and forbidden storage is no matter", () => {
     for (const text of ["", "junk", "null", "[]", '{"cursor": 7, "ring": "x"}', '{"ring": [1, "x", null]}']) {
       localStorage.setItem("k", text);
-      const memory = new Memory("k", localStorage);
+      const memory = new Memory("k");
       assert.equal(memory.cursor, null);
       memory.advance("1.e.1");
       memory.save();
     }
-    const full = { getItem: () => null, setItem: () => { throw new Error("QuotaExceededError"); } };
-    new Memory("k", full).save();
+    globalThis.localStorage = { getItem: () => null, setItem: () => { throw new Error("QuotaExceededError"); } };
+    new Memory("k").save();
+    globalThis.localStorage = new Proxy({}, { get: () => { throw new Error("SecurityError"); } });
+    new Memory("k").save();
   });
 });
 
@@ -129,7 +133,7 @@ describe("opening", () => {
     assert.equal(FakeSocket.last.url, "wss://site.example/live-notify/socket/");
     assert.equal(FakeSocket.last.protocol, "live-notify.v1");
     FakeSocket.last.open();
-    assert.deepEqual(FakeSocket.last.sent, [{ type: "hello", cursor: null, since: "2026-01-01T00:00:00Z", user: "7" }]);
+    assert.deepEqual(FakeSocket.last.sent, [{ type: "hello", cursor: null, since: "2026-01-01T00:00:00Z", user: "7", join: [] }]);
     assert.equal(client.status, "connecting");
     FakeSocket.last.receive({ type: "ready", unread: 3, heartbeat: 25, cursor: "1.e.8" });
     assert.deepEqual([client.status, client.transport, client.unread, client.cursor], ["live", "websocket", 3, "1.e.8"]);
@@ -397,7 +401,7 @@ describe("a reset", () => {
   });
 
   test("of a poll is one, however often it is said while its page loads", async () => {
-    sessionStorage.setItem("live-notify:poll-until", Date.now() + 300_000);
+    localStorage.setItem("live-notify:fallback", Date.now() + 300_000);
     const { client, of, titles } = make();
     const answers = [];
     const polls = [];
@@ -637,14 +641,15 @@ describe("polling", () => {
     await settle();
     assert.deepEqual([client.status, client.transport, client.unread], ["live", "poll", 1]);
     await tick(5_000);
+    await tick(1_000);
     FakeSocket.last.end();
     await settle();
     await tick(5_000);
     await tick(5_000);
     assert.equal(FakeSocket.all.length, 2);
-    assert.equal(browser.requests.length, 5);
+    assert.equal(browser.requests.length, 4);
     assert.equal(browser.requests[1].url.searchParams.get("cursor"), "1.e.0");
-    assert.deepEqual(titles(), ["n3"], "told once although it came five times");
+    assert.deepEqual(titles(), ["n3"], "told once although it came four times");
   });
 
   test("a server that came up between the socket and the poll is asked for a socket again soon", async () => {
@@ -654,6 +659,7 @@ describe("polling", () => {
     FakeSocket.last.end();
     await settle();
     await tick(5_000);
+    await tick(1_000);
     assert.equal(FakeSocket.all.length, 2);
     FakeSocket.last.ready();
     assert.equal(client.transport, "websocket");
@@ -858,5 +864,81 @@ describe("requests", () => {
     await tick(5_000);
     FakeSocket.last.open();
     assert.deepEqual(FakeSocket.last.sent[0].join, ["room"]);
+  });
+
+  test("what is sent comes in its order, and does not wait for the answer to what was sent before", async () => {
+    const { client } = make();
+    client.start();
+    const answers = ["a", "b", "c"].map((name) => client.send(name));
+    FakeSocket.last.ready();
+    await tick(50);
+    assert.deepEqual(FakeSocket.last.sentOf("message").map(({ name }) => name), ["a", "b", "c"]);
+    for (const { ref, name } of FakeSocket.last.sentOf("message").reverse()) FakeSocket.last.receive({ type: "ok", ref, data: name });
+    assert.deepEqual(await Promise.all(answers), ["a", "b", "c"]);
+  });
+
+  test("a full socket is waited for", async () => {
+    const client = await live();
+    FakeSocket.last.bufferedAmount = 65_537;
+    assert.equal(client.bufferedAmount, 65_537);
+    client.send("image", "x").catch(() => {});
+    for (let look = 0; look < 10; look++) await tick(50);
+    assert.equal(FakeSocket.last.sentOf("message").length, 0);
+    FakeSocket.last.bufferedAmount = 65_536;
+    await tick(50);
+    assert.equal(FakeSocket.last.sentOf("message").length, 1);
+  });
+});
+
+describe("binary data", () => {
+  const text = (part) => new TextDecoder().decode(part);
+
+  /** Header and bytes of a binary frame. */
+  async function read(blob) {
+    const bytes = await blob.arrayBuffer();
+    const end = 2 + new DataView(bytes).getUint16();
+    return [JSON.parse(text(bytes.slice(2, end))), [...new Uint8Array(bytes.slice(end))]];
+  }
+
+  function binary(header, bytes) {
+    const head = new TextEncoder().encode(JSON.stringify(header));
+    return Uint8Array.from([head.length >> 8, head.length & 255, ...head, ...bytes]).buffer;
+  }
+
+  test("is sent behind a header, whatever it is in, and comes back as an ArrayBuffer", async () => {
+    const { client } = make();
+    client.start();
+    FakeSocket.last.ready();
+    const bytes = Uint8Array.from([0, 255, 128, 7]);
+    const long = "n".repeat(300);
+    for (const [data, expected] of [
+      [new Blob([bytes]), [0, 255, 128, 7]],
+      [bytes.buffer, [0, 255, 128, 7]],
+      [bytes.subarray(1, 3), [255, 128]],
+      [new DataView(bytes.buffer, 3), [7]],
+      [new Blob([]), []],
+    ]) {
+      const answer = client.send(long, data);
+      await settle();
+      const [header, sent] = await read(FakeSocket.last.sent.at(-1));
+      assert.deepEqual([header, sent], [{ type: "message", name: long, ref: header.ref }, expected]);
+      FakeSocket.last.receive(binary({ type: "ok", ref: header.ref }, sent));
+      const received = await answer;
+      assert.ok(received instanceof ArrayBuffer);
+      assert.deepEqual([...new Uint8Array(received)], expected);
+    }
+  });
+
+  test("is emitted like anything else, and what is no frame is ignored", () => {
+    const { client, heard } = make();
+    const emitted = [];
+    client.addEventListener("emitted", ({ detail }) => emitted.push([detail.name, [...new Uint8Array(detail.data)]]));
+    client.start();
+    FakeSocket.last.ready();
+    const before = heard.length;
+    FakeSocket.last.receive(binary({ type: "emitted", name: "stroke" }, [1, 2]));
+    assert.deepEqual(emitted, [["stroke", [1, 2]]]);
+    for (const junk of [new ArrayBuffer(0), new ArrayBuffer(1), Uint8Array.from([255, 255, 1]).buffer, binary(null, [])]) FakeSocket.last.receive(junk);
+    assert.deepEqual([heard.length, client.status], [before, "live"]);
   });
 });

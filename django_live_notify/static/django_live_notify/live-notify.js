@@ -1,434 +1,358 @@
 /**
- * live-notify.js: the browser's end of `live-notify.v1`.
- *
- * `LiveNotify` keeps a connection, hands each notification to the page exactly once, and resumes
- * where it stopped. It knows nothing of how notifications look: see live-notify-ui.js.
+ * The browser's end of `live-notify.v1`: keeps a connection, tells the page each notification once,
+ * resumes where it stopped. One tab of a browser has the socket; to the others it is the server.
+ * See live-notify.d.ts for the interface, live-notify-fallback.js for what stands in for a socket.
  */
 
-const SUBPROTOCOL = "live-notify.v1";
-
-// Milliseconds. What the wire gives in seconds is converted where it is read.
-const BASE_DELAY = 1_000;
+// Milliseconds
 const MAX_DELAY = 30_000;
-const MAX_HIDDEN_DELAY = 120_000;
-const STEADY_DELAY = 5_000; // the first retry after a connection that had lasted
 const GRACE = 10_000; // what a beat, a handshake or an answer may be late
-const PROBE = 5_000; // what a ping may take when the browser says that it is offline
-const READY_TIMEOUT = 30_000; // how long send() waits for a connection
-const SOCKET_RETRY = 300_000; // how long a page polls before it tries a socket again
-const HIDDEN_POLL_FACTOR = 6;
+const PROBE = 5_000; // the same in doubt, and between tabs
+const PATIENCE = 30_000; // of what waits to be sent
 
+const FULL = 65_536; // bytes in a socket
 const RING_SIZE = 1_000;
+const LOG_SIZE = 200;
 
-/** The verdict of a close code: "retry", "refresh" (retry after doing something) or "stop". */
+/** What to do after a close. */
 export function verdict(code) {
-  if (code >= 4500 && code <= 4999) return "stop";
-  if (code >= 4400 && code <= 4499) return "refresh";
-  return "retry";
+  return code < 4400 ? "retry" : code < 4500 ? "refresh" : "stop";
 }
 
-/** Milliseconds before the retry after `attempt` failures: full jitter, exponential, capped. */
-export function backoff(attempt, { hidden = false, random = Math.random } = {}) {
-  const cap = hidden ? MAX_HIDDEN_DELAY : MAX_DELAY;
-  return random() * Math.min(cap, BASE_DELAY * 2 ** Math.min(attempt, 20));
+/** Milliseconds until the next attempt: full jitter, exponential, capped. */
+export function backoff(attempt, { hidden = isHidden(), random = Math.random } = {}) {
+  return random() * Math.min(hidden ? 120_000 : MAX_DELAY, 1_000 * 2 ** attempt);
 }
 
-/** Epoch and id of a cursor, or null. Opaque otherwise: only this order is known of it. */
+/** Epoch and id of a cursor, or null. */
 export function parseCursor(cursor) {
-  const match = /^1\.(.*)\.(\d+)$/.exec(cursor ?? "");
-  return match && { epoch: match[1], id: Number(match[2]) };
+  const match = /^1\.(.*)\.(\d+)$/.exec(cursor);
+  return match && { epoch: match[1], id: +match[2] };
 }
 
 /**
- * What this page has handled, and what the browser has: a cursor, a ring of ids above or below it,
- * and the server's time up to which changes are known. A page starts with what earlier pages of the
- * browser left, then has a position of its own.
+ * How far a page got: a cursor, the ids handled last, and the server's time up to which changes are
+ * known. It begins with what the browser has, then goes its own way.
  */
 export class Memory {
-  constructor(key, storage) {
+  next = null; // cursor and time after a reset whose pages are loading
+
+  constructor(key) {
+    let kept;
+    try {
+      kept = JSON.parse(localStorage.getItem(key));
+    } catch {
+      // Broken or forbidden storage, as a full one below, costs the next page its memory alone.
+    }
+    const { cursor, ring, time = "" } = kept ?? {};
     this.key = key;
-    this.storage = storage;
-    const { cursor, ring, time } = this.#load();
-    this.cursor = cursor;
-    this.ring = new Set(ring);
+    this.cursor = parseCursor(cursor) && cursor;
+    this.ring = new Set([ring].flat().filter(Number.isInteger));
     this.time = time;
-    this.next = null; // cursor and time as they will be when the page of a reset is loaded
   }
 
-  /** Whether an item is new to this page. Only a replay is judged by the cursor as well. */
+  /** Only a replay is judged by the cursor as well: late commits have low ids. */
   isNew(id, replay) {
-    const reached = parseCursor(this.cursor);
-    return !this.ring.has(id) && !(replay && reached && id <= reached.id);
+    return !this.ring.has(id) && !(replay && id <= parseCursor(this.cursor)?.id);
   }
 
-  /** Remember an id as handled. */
-  add(id) {
-    this.ring.delete(id);
-    this.ring.add(id);
-    for (const oldest of this.ring) {
-      if (this.ring.size <= RING_SIZE) break;
-      this.ring.delete(oldest);
-    }
-  }
+  add(id) { remember(this.ring, id); }
 
-  /** Move the cursor forward; another epoch is another log, whose ids mean other things. */
+  get place() { return this.next ?? this; }
+
+  /** Move forward; another epoch is another log, whose ids mean other things. */
   advance(cursor, time) {
-    const place = this.next ?? this;
-    if (time) place.time = time;
-    const [mine, next] = [parseCursor(place.cursor), parseCursor(cursor)];
-    if (!next) return;
-    if (mine && mine.epoch !== next.epoch) this.ring.clear();
-    if (!mine || mine.epoch !== next.epoch || next.id > mine.id) place.cursor = cursor;
+    const { place } = this;
+    if (time > place.time) place.time = time;
+    const [mine, next] = [place.cursor, cursor].map(parseCursor);
+    const same = mine?.epoch === next?.epoch;
+    if (!next || (same && next.id <= mine.id)) return;
+    if (mine && !same) this.ring.clear();
+    place.cursor = cursor;
   }
 
-  /** Merge with what other tabs have written, for the pages that follow. */
+  /** Merge with what other tabs have left for the next page. */
   save() {
-    const stored = this.#load();
-    const [mine, theirs] = [parseCursor(this.cursor), parseCursor(stored.cursor)];
-    const same = !mine || !theirs || mine.epoch === theirs.epoch;
-    const ahead = same && (theirs?.id ?? -1) > (mine?.id ?? -1);
-    const ring = [...new Set([...(same ? stored.ring : []), ...this.ring])].slice(-RING_SIZE);
+    const all = new Memory(this.key);
+    all.advance(this.cursor, this.time);
+    for (const id of this.ring) all.add(id);
     try {
-      const cursor = ahead ? stored.cursor : this.cursor;
-      const time = same && stored.time > this.time ? stored.time : this.time;
-      this.storage?.setItem(this.key, JSON.stringify({ cursor, ring, time }));
-    } catch {
-      // Full or forbidden: this page goes on with what it knows.
-    }
-  }
-
-  #load() {
-    try {
-      const { cursor, ring, time } = JSON.parse(this.storage?.getItem(this.key) ?? "{}") ?? {};
-      const ids = Array.isArray(ring) ? ring.filter(Number.isInteger) : [];
-      return { cursor: parseCursor(cursor) ? cursor : null, ring: ids, time: typeof time === "string" ? time : "" };
-    } catch {
-      return { cursor: null, ring: [], time: "" };
-    }
+      localStorage.setItem(this.key, JSON.stringify({ ...all, ring: [...all.ring] }));
+    } catch {}
   }
 }
 
-/** An error that the server answered, or that kept a request from being answered. */
-class LiveNotifyError extends Error {
-  constructor(code, message) {
-    super(message);
-    this.name = "LiveNotifyError";
-    this.code = code;
+/** JSON, or the length of a header in two bytes, the header, and bytes. */
+function pack(frame) {
+  const { data, ...rest } = frame;
+  const isBinary = data && (data instanceof Blob || data instanceof ArrayBuffer || ArrayBuffer.isView(data));
+  if (!isBinary) return JSON.stringify(frame);
+  const header = new TextEncoder().encode(JSON.stringify(rest));
+  return new Blob([Uint8Array.of(header.length >> 8, header.length), header, data]);
+}
+
+function unpack(data) {
+  try {
+    if (typeof data === "string") return JSON.parse(data);
+    const end = 2 + new DataView(data).getUint16();
+    return { ...JSON.parse(new TextDecoder().decode(data.slice(2, end))), data: data.slice(end) };
+  } catch {
+    // Not of this version.
   }
 }
 
-/**
- * A reader's connection. Events: `notification`, `unread`, `state`, `retracted`, `emitted`,
- * `status`, `close`, `reset`, `error`, and `frame` for whoever wants to watch the wire.
- */
+/** A transport: calls `hello` when it is open, `hear` with each frame, and `end`. */
+function openSocket({ url, hello, hear, end }) {
+  const socket = new WebSocket(url, "live-notify.v1");
+  socket.binaryType = "arraybuffer";
+  socket.onopen = hello;
+  socket.onmessage = ({ data }) => hear(unpack(data));
+  socket.onclose = end;
+  return {
+    get buffered() { return socket.bufferedAmount; },
+    send: (frame) => socket.send(pack(frame)),
+    close: (...why) => socket.close(...why),
+  };
+}
+
 export class LiveNotify extends EventTarget {
+  status = "stopped";
+  transport = null;
+  unread = 0;
+  leading = false;
+  fallback = null;
+  instead = null; // the fallback, where it is used
+
   #options;
   #memory;
-  #status = "stopped";
-  #transport = null;
-  #unread = 0;
-  #socket = null;
-  #generation = 0; // frames and closes of earlier sockets are not ours any more
-  #ready = false;
-  #readyAt = 0;
+  #link = null; // the transport's; earlier ones are not heard
   #beat = 25_000;
-  #deadline = 0;
-  #attempt = 0;
-  #bye = null;
-  #timer = null;
-  #watch = null;
-  #socketsBlockedUntil;
-  #refused = 0; // handshakes in a row that failed while HTTP was answered
-  #polling = false;
+  #deadline;
+  #attempt = 0; // -1 after a beat: before that, a loss is one more failure in the row
+  #timer;
   #refs = 0;
   #pending = new Map();
+  #turn = Promise.resolve();
+  #resume;
   #topics = new Set();
   #read = new Set();
-  #retracted = new Set();
-  #tags = new Map(); // the highest id of each: what was committed late may have been replaced
+  #tags = new Map(); // the highest id of each: what is committed late may be replaced already
   #highest = 0;
 
-  /**
-   * @param {object} options endpoint (the path of the include), user (their key, or none),
-   *   since (when the page was rendered, ISO 8601), csrfToken, token (where there are no cookies).
-   */
-  constructor({ endpoint = "/live-notify/", user = null, since = null, csrfToken, token } = {}) {
+  // Between tabs
+  #channel = null;
+  #member; // ends with stop()
+  #id;
+  #following = false; // nor leading: alone, since a leader is not heard
+  #tabs = new Map(); // the leader's: the topics of each
+  #number = 0; // of the last broadcast
+  #log; // frames, with cursor and time before each
+
+  constructor({ endpoint, user = null, since, ...options } = {}) {
     super();
-    this.#options = { endpoint: new URL(endpoint, globalThis.location?.href), user, csrfToken, token };
-    this.#memory = new Memory(`live-notify:${endpoint}:${user ?? ""}`, storage("localStorage"));
-    // A first visit: what was said since the page was rendered, also for the next page where this
-    // one never gets a connection.
-    if (!this.#memory.time && since) {
-      this.#memory.time = since;
-      this.#memory.save();
-    }
-    this.#socketsBlockedUntil = Number(recall("live-notify:poll-until")) || 0;
+    endpoint ??= "/live-notify/";
+    this.user = user;
+    this.#options = { ...options, endpoint: new URL(endpoint, globalThis.location?.href) };
+    this.#memory = new Memory(`live-notify:${endpoint}:${user ?? ""}`);
+    // The next page has to know when the first visit was, should this one never connect.
+    if (!this.#memory.time) this.#memory.advance(null, since);
+    this.#memory.save();
+    this.#record({}, []);
   }
 
-  /** "connecting", "live", "waiting" (for the next attempt) or "stopped". */
-  get status() { return this.#status; }
-  /** "websocket", "poll" or null. */
-  get transport() { return this.#transport; }
-  /** Unread notifications, up to 100. */
-  get unread() { return this.#unread; }
-  /** The key of the user whose page this is. */
-  get user() { return this.#options.user; }
-  /** How far this page got. */
   get cursor() { return this.#memory.cursor; }
-  /** Bytes that the socket has not sent yet. */
-  get bufferedAmount() { return this.#socket?.bufferedAmount ?? 0; }
+  get bufferedAmount() {
+    return this.#link?.buffered ?? [...this.#pending.values()].reduce((sum, { size }) => sum + size, 0);
+  }
 
-  /** Connect, and stay connected until stop(). */
   start() {
-    if (this.#status !== "stopped") return;
-    for (const [target, name] of wakeUps()) target.addEventListener(name, this);
+    if (this.status !== "stopped") return;
+    this.#listen("add");
     this.#connect();
   }
 
-  /** Disconnect, and stay so until start(). */
-  stop() {
-    if (this.#status === "stopped") return;
-    for (const [target, name] of wakeUps()) target.removeEventListener(name, this);
-    this.#abandon("The client was stopped.");
-    this.#setStatus("stopped");
+  stop(...why) {
+    if (this.status === "stopped") return;
+    this.#listen("remove");
+    this.#leave("stopped", why);
   }
 
-  /** Send something to the site's LIVE_NOTIFY_ON_MESSAGE; resolves to what it returns. */
-  async send(name, data = null) {
-    await this.#untilReady();
-    return this.#request({ type: "message", name, data });
-  }
+  send(name, data = null) { return this.#send({ type: "message", name, data }); }
 
-  /** Hear what is emitted to a topic, on this connection and those that follow it. */
   async join(topic) {
-    await this.#untilReady();
-    await this.#request({ type: "join", topic });
+    await this.#send({ type: "join", topic });
     this.#topics.add(topic);
   }
 
   async leave(topic) {
     this.#topics.delete(topic);
-    if (this.#ready) await this.#request({ type: "leave", topic });
+    await this.#unjoin(topic);
   }
 
-  markRead(ids) { return this.#change("read", { ids: [ids].flat() }); }
-  markUnread(ids) { return this.#change("unread", { ids: [ids].flat() }); }
-  markSeen(ids) { return this.#change("seen", { ids: [ids].flat() }); }
-  archive(ids) { return this.#change("archive", { ids: [ids].flat() }); }
-  unarchive(ids) { return this.#change("unarchive", { ids: [ids].flat() }); }
+  markRead(ids) { return this.#change("read", ids); }
+  markUnread(ids) { return this.#change("unread", ids); }
+  markSeen(ids) { return this.#change("seen", ids); }
+  archive(ids) { return this.#change("archive", ids); }
+  unarchive(ids) { return this.#change("unarchive", ids); }
 
-  /** Mark everything as read that this page knows of; what arrives meanwhile is not swallowed. */
+  /** All that this page knows of: what arrives meanwhile stays unread. */
   async markAllRead(upTo = this.#highest) {
-    if (upTo) await this.#change("read", { up_to: upTo });
+    if (upTo) await this.#change("read", [], { up_to: upTo });
   }
 
-  /** Load a page of the inbox: { items, next, unread, cursor }, with counts also { unseen, kinds }. */
-  async inbox({ before, limit, kind, level, ...flags } = {}) {
-    const query = { before, limit, kind, level };
-    for (const name of ["unread", "unseen", "archived", "counts"]) query[name] = flags[name] ? 1 : null;
+  async inbox(query) {
     const page = await this.#fetch("inbox/", query);
-    for (const item of page.items) this.#note(item.id);
-    // With a socket, this may come behind a later count.
-    if (!this.#ready) this.#setUnread(page.unread);
+    this.#note(page.items);
+    // A socket may have told a later count.
+    if (this.transport !== "websocket") this.#setUnread(page.unread);
     return page;
   }
 
   // Waking up: timers of hidden pages are slow, and of sleeping machines they stand still.
 
-  handleEvent(event) {
-    if (event.type === "pagehide" || event.type === "freeze") return this.#suspend();
-    if (event.type === "offline") return this.#probe();
-    if (event.type === "visibilitychange" && isHidden()) return;
-    if (this.#status === "waiting" || this.#polling) this.#connect();
-    else if (this.#socket && Date.now() >= this.#deadline) {
-      // After a sleep, not after a failure: nobody else wakes up in the same moment.
-      this.#lose("No sign of life.");
-      if (this.#status === "waiting") this.#connect();
+  handleEvent({ type }) {
+    if (type === "visibilitychange" && isHidden()) return;
+    // An open socket keeps a page out of the back/forward cache, and one of a frozen page is cut.
+    if (type === "pagehide" || type === "freeze") this.#leave("waiting");
+    // A browser may be wrong about being offline, and a leader may hang.
+    else if (this.transport && (type === "offline" || this.#following)) {
+      this.#transmit({ type: "ping" });
+      this.#watchFor(PROBE);
+    } else if (this.status === "waiting" || this.transport === "poll" || Date.now() >= this.#deadline) this.#connect();
+  }
+
+  #listen(verb) {
+    for (const name of "pageshow pagehide online offline focus visibilitychange freeze resume".split(" ")) {
+      // Those of the document may not bubble, and elements have a focus, too.
+      globalThis[`${verb}EventListener`]?.(name, this, { capture: name !== "focus" });
     }
-  }
-
-  /**
-   * An open socket would keep the page out of the browser's back/forward cache, and one of a frozen
-   * page is cut by the browser, which tells it only after the thaw.
-   */
-  #suspend() {
-    this.#abandon("The page was left.");
-    this.#setStatus("waiting");
-  }
-
-  /** The browser's word is not taken for it: a beat that comes back soon proves the contrary. */
-  #probe() {
-    if (!this.#ready) return;
-    this.#transmit({ type: "ping" });
-    this.#deadline = Math.min(this.#deadline, Date.now() + PROBE);
-    this.#keepWatch();
   }
 
   // Connecting
 
   #connect() {
-    this.#abandon("A new connection is made.");
+    this.#abandon();
     this.#setStatus("connecting");
-    if (!globalThis.WebSocket || Date.now() < this.#socketsBlockedUntil) this.#poll();
-    else this.#open();
-  }
-
-  #open() {
-    const generation = this.#generation;
-    const ours = (handle) => (event) => generation === this.#generation && handle(event);
-    let socket;
-    try {
-      socket = new WebSocket(this.#url("socket/", {}, "ws"), SUBPROTOCOL);
-    } catch (error) {
-      this.#fail(error);
-      return;
-    }
-    this.#socket = socket;
-    socket.binaryType = "arraybuffer";
-    socket.addEventListener("open", ours(() => this.#hello()));
-    socket.addEventListener("message", ours((event) => this.#receive(event.data)));
-    socket.addEventListener("close", ours((event) => this.#closed(event)));
-    // From here to `ready`: a proxy may accept a socket and let nothing through.
-    this.#deadline = Date.now() + GRACE;
-    this.#keepWatch();
+    this.#gather();
+    const tab = this.#following;
+    // Until `ready`: a proxy may accept a socket and let nothing through.
+    this.#watchFor(tab ? PROBE : GRACE);
+    const mine = (handle) => (value) => link === this.#link && handle(value);
+    const link = (tab ? this.#openTab : this.instead ?? openSocket).call(this, {
+      url: this.#url("socket/").replace("http", "ws"),
+      ask: (path) => this.#fetch(path, this.#place()),
+      hello: mine(() => this.#hello()),
+      hear: mine((frame) => this.#hear(frame)),
+      end: mine((why) => this.#ended(why)),
+    });
+    this.#link = link;
   }
 
   #hello() {
-    const { user, token } = this.#options;
-    this.#transmit({
-      type: "hello",
-      ...this.#place(),
-      ...(user !== null && { user }),
-      ...(token && { token }),
-      ...(this.#topics.size && { join: [...this.#topics] }),
-    });
+    const { token } = this.#options;
+    this.#transmit({ type: "hello", ...this.#place(), user: this.user, token, join: this.#joined() });
   }
 
   #place() {
     const { cursor, time, ring } = this.#memory;
-    return { cursor, since: time || null, seen: Math.max(0, ...ring) || undefined };
+    return { cursor, since: time, seen: Math.max(0, ...ring) || undefined };
   }
 
-  #closed({ code = 1006, reason = "", wasClean = false }) {
-    const bye = this.#bye;
-    const [answered, steady] = [this.#ready || bye, this.#isSteady()];
-    this.#abandon("The connection was lost.");
-    const decision = verdict(bye?.code ?? code);
-    this.#dispatch("close", {
-      code: bye?.code ?? code,
-      reason: bye?.reason || reason,
-      wasClean,
-      verdict: decision,
-    });
-    if (decision === "stop") return this.stop();
-    if (!answered && code < 4000) return this.#poll();
-    const delay = steady ? between(0, STEADY_DELAY) : this.#backoff();
-    // A server that says bye again and again is met with growing pauses all the same.
-    const asked = bye?.after ? between(bye.after[0] * 1000, bye.after[1] * 1000) : 0;
-    this.#retry(asked && steady ? asked : Math.max(asked, delay));
+  #ended({ code = 1006, reason = "", wasClean = false, after }) {
+    const answered = this.transport;
+    this.#abandon();
+    const close = { code, reason, wasClean, verdict: verdict(code) };
+    this.#tell({ close });
+    this.#closed(close);
+    if (this.status === "stopped") return;
+    // What else comes through tells a blocked socket from a server that is down.
+    this.instead = this.instead || answered || code >= 4000 ? null : this.fallback;
+    if (this.instead) return this.#connect();
+    // Whoever says bye again and again is met with growing pauses.
+    const attempt = this.#attempt++;
+    const asked = between(...(after ?? [0, attempt < 0 ? 5 : 0])) * 1_000;
+    this.#retry(Math.max(asked, attempt < 0 ? 0 : backoff(attempt)));
   }
 
-  /** A connection that lasted for a beat: before that, the next failure is one more in the row. */
-  #isSteady() {
-    return this.#ready && Date.now() - this.#readyAt >= this.#beat;
+  #closed(close) {
+    this.#dispatch("close", close);
+    if (close.verdict === "stop") this.stop();
   }
 
-  #lose(reason) {
-    if (this.#socket) this.#closed({ reason });
-    else this.#connect();
-  }
-
-  #backoff() {
-    return backoff(this.#attempt++, { hidden: isHidden() });
-  }
-
-  #retry(delay = this.#backoff()) {
+  #retry(delay) {
     this.#setStatus("waiting");
     this.#timer = setTimeout(() => this.#connect(), delay);
   }
 
-  #fail(error) {
-    this.#dispatch("error", error);
-    this.#retry();
-  }
-
-  /** Let go of whatever connection there is; nothing of it is heard from now on. */
-  #abandon(reason) {
-    const socket = this.#socket;
-    this.#generation++;
-    this.#memory.next = null;
-    this.#socket = this.#bye = null;
-    this.#ready = this.#polling = false;
-    this.#transport = null;
+  #abandon(why = [1000]) {
+    const link = this.#link;
+    this.#link = this.#memory.next = this.transport = null;
     clearTimeout(this.#timer);
-    clearTimeout(this.#watch);
-    const pending = [...this.#pending.values()];
+    for (const { reject } of this.#pending.values()) reject(failure());
     this.#pending.clear();
-    for (const { reject } of pending) reject(new LiveNotifyError("lost", reason));
-    try {
-      socket?.close(1000);
-    } catch {
-      // It was never open.
-    }
+    link?.close(...why);
   }
 
-  /** One timer for the deadline of the beat, compared by the clock: it may fire late. */
-  #keepWatch() {
-    clearTimeout(this.#watch);
-    this.#watch = setTimeout(() => {
-      if (Date.now() >= this.#deadline) this.#lose("No sign of life.");
-      else this.#keepWatch();
-    }, Math.max(0, this.#deadline - Date.now()));
+  #leave(status, why) {
+    this.#abandon(why);
+    this.#scatter();
+    this.#setStatus(status);
+  }
+
+  /** One timer for whatever is due, compared by the clock: it may fire late. */
+  #watchFor(milliseconds) {
+    this.#deadline = Date.now() + milliseconds;
+    const look = () => {
+      const left = this.#deadline - Date.now();
+      clearTimeout(this.#timer);
+      if (left > 0) this.#timer = setTimeout(look, left);
+      else if (this.#following) {
+        this.#following = false;
+        this.#connect();
+      } else this.#ended({ reason: "No sign of life." });
+    };
+    look();
   }
 
   // Frames
 
-  #receive(data) {
+  #hear(frame) {
+    if (!frame?.type) return;
     this.#deadline = Math.max(this.#deadline, Date.now() + this.#beat + GRACE);
-    let frame;
-    try {
-      frame = JSON.parse(data);
-    } catch {
-      return; // Not of this version.
-    }
-    if (typeof frame?.type !== "string") return;
     this.#dispatch("frame", { direction: "in", frame });
-    if (this.#isSteady()) this.#attempt = 0;
+    if (frame.items ?? frame.ids ?? frame.up_to) this.#record(frame);
+    if (this.leading && this.transport && !("ref" in frame)) this.#tell({ n: ++this.#number, frames: [frame] });
+    if (frame.type === "ready") return this.#welcome(frame);
     this.#handle(frame);
+    // Only now: a page that dies halfway must be told again.
+    this.#advance(frame);
+    if (frame.type !== "ping") return;
+    this.#attempt = -1;
+    if (!this.#following) this.#transmit({ type: "pong", cursor: this.cursor });
   }
 
   #handle(frame) {
-    if (frame.type === "ready") return this.#becomeReady(frame);
-    this.#memory.advance(null, frame.time);
-    switch (frame.type) {
-      case "notifications": return this.#take(frame.items ?? [], frame);
+    const { type, ids = [] } = frame;
+    switch (type) {
+      case "notifications": return this.#take(frame);
       case "unread": return this.#setUnread(frame.unread);
       case "state": return this.#changed(frame);
-      case "retracted": return this.#takeBack(frame);
-      case "emitted": return this.#dispatch("emitted", frame);
+      case "retracted":
+        // Also what has not arrived yet.
+        for (const id of ids) this.#memory.add(id);
+        return this.#dispatch(type, frame);
+      case "emitted": return (!frame.joined || this.#topics.has(frame.topic)) && this.#dispatch(type, frame);
       case "ok":
       case "error": return this.#answered(frame);
-      case "bye": this.#bye = frame; return;
-      case "ping": this.#advance(frame.cursor); return this.#transmit({ type: "pong", cursor: this.cursor });
-      case "pong": return this.#advance(frame.cursor);
+      case "bye": return this.#ended({ ...frame, wasClean: true });
     }
   }
 
-  #becomeReady(frame) {
-    this.#ready = true;
-    this.#readyAt = Date.now();
-    this.#beat = (frame.heartbeat ?? 25) * 1000;
-    this.#deadline = Date.now() + this.#beat + GRACE;
-    this.#keepWatch();
-    this.#transport = "websocket";
-    this.#refused = 0;
-    this.#block(0);
-    this.#welcome(frame);
-  }
-
-  /** Common to a socket's `ready` and to the answer of a poll. */
   #welcome(frame) {
-    if (!frame.reset) this.#advance(frame.cursor, frame.time);
+    this.transport = frame.transport ?? "websocket";
+    this.#beat = frame.heartbeat * 1000;
+    this.#watchFor(this.#beat + GRACE);
+    if (!frame.reset) this.#advance(frame);
     else if (!this.#memory.next) this.#reset(frame);
     this.#setUnread(frame.unread);
     this.#setStatus("live");
@@ -436,16 +360,17 @@ export class LiveNotify extends EventTarget {
 
   /** Too far behind, or another log: what is there now is loaded, not announced. */
   async #reset({ cursor, time }) {
-    const [generation, memory] = [this.#generation, this.#memory];
+    const [link, memory] = [this.#link, this.#memory];
     memory.next = { cursor: memory.cursor, time: memory.time };
     memory.advance(cursor, time);
-    for (let attempt = 0; generation === this.#generation; attempt++) {
+    this.#record({}, []);
+    for (let attempt = 0; link === this.#link; attempt++) {
       try {
         const pages = [];
         // All that a replay may repeat; what comes live has room in the ring as well.
         do {
           pages.push(await this.inbox({ limit: 100, before: pages.at(-1)?.next }));
-          if (generation !== this.#generation) return;
+          if (link !== this.#link) return;
         } while (pages.at(-1).next > parseCursor(cursor)?.id && pages.length < 9);
         for (const { id } of pages.flatMap(({ items }) => items).reverse()) memory.add(id);
         Object.assign(memory, memory.next, { next: null });
@@ -454,275 +379,300 @@ export class LiveNotify extends EventTarget {
       } catch (error) {
         this.#dispatch("error", error);
       }
-      await new Promise((resolve) => setTimeout(resolve, backoff(attempt, { hidden: isHidden() })));
+      await new Promise((resolve) => setTimeout(resolve, backoff(attempt)));
     }
   }
 
-  #take(items, { replay = false, cursor } = {}) {
+  #take({ items, replay = false }) {
+    this.#note(items);
     for (const item of items) {
-      this.#note(item.id);
-      if (!this.#memory.isNew(item.id, replay) || this.#retracted.has(item.id)) continue;
-      this.#memory.add(item.id);
-      if (item.tag && !this.#isNewest(item)) continue;
-      const read = item.read || this.#read.has(item.id);
-      if (!replay && !read && !item.archived && !item.tag && !item.muted) this.#setUnread(this.#unread + 1);
+      const { id, tag } = item;
+      if (!this.#memory.isNew(id, replay)) continue;
+      this.#memory.add(id);
+      if (tag && this.#tags.get(tag) > id) continue;
+      this.#tags.set(tag, id);
+      const read = item.read || this.#read.has(id);
+      if (!replay && !read && !item.archived && !tag && !item.muted) this.#setUnread(this.unread + 1);
       this.#dispatch("notification", { ...item, read, replay });
     }
-    // Only now: a page that dies halfway must be told again.
-    this.#advance(cursor);
-    this.#memory.save();
-  }
-
-  #isNewest({ tag, id }) {
-    if (this.#tags.get(tag) > id) return false;
-    this.#tags.delete(tag);
-    this.#tags.set(tag, id);
-    if (this.#tags.size > RING_SIZE) this.#tags.delete(this.#tags.keys().next().value);
-    return true;
   }
 
   #changed(frame) {
-    if (frame.action === "read") for (const id of frame.ids ?? []) remember(this.#read, id);
-    if (frame.action === "unread") for (const id of frame.ids ?? []) this.#read.delete(id);
+    for (const id of frame.ids ?? []) {
+      if (frame.action === "read") remember(this.#read, id);
+      if (frame.action === "unread") this.#read.delete(id);
+    }
     this.#dispatch("state", frame);
   }
 
-  #takeBack(frame) {
-    for (const id of frame.ids ?? []) remember(this.#retracted, id);
-    this.#dispatch("retracted", frame);
-  }
-
-  #advance(cursor, time) {
+  #advance({ cursor, time, items }) {
     this.#memory.advance(cursor, time);
-    if (cursor) this.#memory.save();
+    if (cursor ?? items) this.#memory.save();
   }
 
-  #note(id) {
-    if (id > this.#highest) this.#highest = id;
+  #note(items) {
+    this.#highest = Math.max(this.#highest, ...items.map(({ id }) => id));
   }
 
   #transmit(frame) {
-    if (this.#socket?.readyState !== 1) return;
-    this.#socket.send(JSON.stringify(frame));
+    this.#link?.send(frame);
     this.#dispatch("frame", { direction: "out", frame });
+  }
+
+  // Between tabs. A lock elects the leader. The others greet it as they would a server, and it
+  // answers from what it heard. Its broadcasts are numbered: whoever misses one greets it again.
+
+  #gather() {
+    const locks = globalThis.navigator?.locks;
+    // Only secure contexts have them; elsewhere each tab is on its own.
+    if (this.#channel || !locks) return;
+    const { key } = this.#memory;
+    const { signal } = (this.#member = new AbortController());
+    this.#id = crypto.randomUUID();
+    this.#channel = new BroadcastChannel(key);
+    this.#channel.onmessage = ({ data }) => this.#told(data);
+    this.#following = true;
+    const lead = () => signal.aborted || new Promise((release) => {
+      signal.onabort = release;
+      const alone = !this.#following;
+      this.#following = false;
+      this.leading = true;
+      if (alone && this.transport) this.#tell({ status: "live" });
+      else this.#connect();
+    });
+    locks.request(key, { signal }, lead).catch(() => {});
+  }
+
+  #scatter() {
+    if (!this.#channel) return;
+    this.#tell({ from: this.#id, frame: { type: "bye" } });
+    this.#channel.close();
+    this.#member.abort();
+    this.#channel = null;
+    this.leading = this.#following = false;
+    this.#tabs.clear();
+  }
+
+  #tell(message) {
+    if (this.leading || message.from) this.#channel.postMessage(message);
+  }
+
+  #openTab({ hello }) {
+    Promise.resolve().then(hello);
+    return { close() {}, send: (frame) => this.#tell({ from: this.#id, frame }) };
+  }
+
+  #told({ from, to, frame, frames, n, status, close }) {
+    if (this.leading) return from && this.#serve(from, frame);
+    if (from || (to && to !== this.#id)) return;
+    if (status === "live" || (!this.#following && n)) {
+      this.#following = true;
+      this.#connect();
+    } else if (!this.#following) return;
+    else if (close) this.#closed(close);
+    else if (status) {
+      this.#abandon();
+      // A hidden leader's timers are slow.
+      if (status === "waiting" && !isHidden()) this.#retry(between(MAX_DELAY, 2 * MAX_DELAY));
+      else this.#setStatus(status);
+    } else if (n === this.#number + !to || (to && frames[0].type === "ready")) {
+      this.#number = n;
+      for (const heard of frames) this.#hear(heard);
+    } else if (this.transport) this.#connect();
+  }
+
+  /** Answer another tab as the server would. */
+  async #serve(to, { ref, ...frame }) {
+    const { type, topic } = frame;
+    const tell = (...frames) => this.#tell({ to, n: this.#number, frames });
+    const topics = this.#tabs.get(to) ?? new Set(frame.join);
+    if (type === "ping") return tell({ type: "pong" });
+    if (type === "bye") this.#tabs.delete(to);
+    if (type === "hello") {
+      this.#tabs.set(to, topics);
+      if (this.status === "waiting") this.#connect();
+      const { transport, unread, status } = this;
+      if (!transport) return this.#tell({ to, status });
+      for (const name of topics) this.#request({ type: "join", topic: name }).catch(() => {});
+      const { cursor, time } = this.#memory.place;
+      const ready = { type: "ready", transport, unread, heartbeat: this.#beat / 1000 };
+      const missed = this.#missed(frame, cursor, time);
+      if (!missed) return tell({ ...ready, reset: true, cursor, time });
+      return tell(ready, ...missed, { type: "pong", cursor, time });
+    }
+    if (type === "bye" || type === "leave") {
+      for (const name of topic ? [topic] : topics) {
+        topics.delete(name);
+        this.#unjoin(name);
+      }
+      return tell({ type: "ok", ref });
+    }
+    try {
+      const data = await this.#request(frame);
+      if (type === "join") topics.add(topic);
+      tell({ type: "ok", ref, data });
+    } catch ({ code, message }) {
+      tell({ type: "error", ref, code, message });
+    }
+  }
+
+  #record(frame, log = this.#log) {
+    const { cursor, time } = this.#memory.place;
+    // A late commit is below the cursor, for the others as well.
+    const late = !frame.replay && frame.items?.[0]?.id <= parseCursor(cursor)?.id;
+    this.#log = [...log, { frame: { ...frame, replay: !late }, cursor, time }].slice(-LOG_SIZE);
+  }
+
+  /** What a tab that got so far has not heard, if the log goes back that far. */
+  #missed({ cursor, since }, mine, now) {
+    const known = now <= since ? now : this.#log.findLast(({ time }) => time <= since)?.time;
+    const [theirs, ours, least] = [cursor, mine, this.#log[0].cursor].map(parseCursor);
+    if (known === undefined || !theirs || theirs.epoch !== ours?.epoch || theirs.id < least?.id) return;
+    return this.#log.filter(({ time }) => time >= known).map(({ frame }) => frame);
+  }
+
+  #joined() {
+    return [...new Set([this.#topics, ...this.#tabs.values()].flatMap((topics) => [...topics]))];
+  }
+
+  #unjoin(topic) {
+    if (!this.#joined().includes(topic)) return this.#request({ type: "leave", topic }).catch(() => {});
   }
 
   // Requests
 
+  #send(command) {
+    const until = Date.now() + PATIENCE;
+    const sent = this.#turn.then(async () => {
+      while (this.transport !== "websocket" || this.bufferedAmount > FULL) {
+        if (this.status === "stopped" || this.transport === "poll" || Date.now() >= until) break;
+        await new Promise((resolve) => {
+          this.#resume = resolve;
+          setTimeout(resolve, 50);
+        });
+      }
+      // In an array: what is sent next does not wait for the answer.
+      return [this.#request(command)];
+    });
+    this.#turn = sent.catch(() => {});
+    return sent.then(([answer]) => answer);
+  }
+
   #request(command) {
-    if (!this.#ready) return Promise.reject(new LiveNotifyError("lost", "There is no connection."));
-    const ref = ++this.#refs;
     return new Promise((resolve, reject) => {
-      this.#pending.set(ref, { resolve, reject });
-      this.#transmit({ ...command, ref });
+      if (this.transport !== "websocket") throw failure();
+      const packed = pack(command);
+      this.#pending.set(++this.#refs, { resolve, reject, size: packed.size ?? packed.length });
+      this.#transmit({ ...command, ref: this.#refs });
     });
   }
 
   #answered({ type, ref, data, code, message }) {
     const request = this.#pending.get(ref);
     this.#pending.delete(ref);
-    if (type === "ok") request?.resolve(data);
-    else if (request) request.reject(new LiveNotifyError(code, message));
-    else this.#dispatch("error", new LiveNotifyError(code, message));
+    if (type === "ok") return request?.resolve(data);
+    const error = failure(code, message);
+    request ? request.reject(error) : this.#dispatch("error", error);
   }
 
-  /** Changes of state are idempotent, so one that the socket lost is simply made by HTTP. */
-  async #change(action, keys) {
-    if (keys.ids && !keys.ids.length) return;
+  /** Idempotent: what the socket lost is made by HTTP. */
+  async #change(action, ids, keys = { ids: [ids].flat() }) {
+    if (keys.ids?.length === 0) return;
     try {
-      if (this.#ready) return void (await this.#request({ type: action, ...keys }));
+      if (this.transport === "websocket") return void (await this.#request({ type: action, ...keys }));
     } catch (error) {
       if (error.code !== "lost") throw error;
     }
     const { unread } = await this.#fetch(`${action}/`, {}, keys);
-    // With a socket, this would come late, perhaps after another change.
-    if (this.#ready) return;
+    // A socket tells it, in order with other changes.
+    if (this.transport === "websocket") return;
     this.#changed({ type: "state", action, ...keys });
     this.#setUnread(unread);
   }
 
-  #untilReady() {
-    if (this.#ready) return Promise.resolve();
-    return new Promise((resolve, reject) => {
-      const settle = () => {
-        if (!this.#ready && this.#status !== "stopped" && this.#transport !== "poll") return;
-        finish();
-      };
-      const finish = () => {
-        clearTimeout(timer);
-        this.removeEventListener("status", settle);
-        if (this.#ready) resolve();
-        else reject(new LiveNotifyError("lost", "There is no WebSocket to send this by."));
-      };
-      const timer = setTimeout(finish, READY_TIMEOUT);
-      this.addEventListener("status", settle);
-      settle();
-    });
-  }
-
-  async #fetch(path, query = {}, body) {
-    const { csrfToken, token } = this.#options;
-    const response = await fetch(this.#url(path, { ...query, user: this.#options.user }), {
+  async #fetch(path, query, body) {
+    const { csrfToken = "", token } = this.#options;
+    const response = await fetch(this.#url(path, { ...query, user: this.user }), {
       method: body ? "POST" : "GET",
       body: body && JSON.stringify(body),
       keepalive: !!body,
-      credentials: "same-origin",
-      // A browser waits for minutes on a connection that has gone silent.
-      signal: globalThis.AbortSignal?.timeout?.(GRACE),
+      // Browsers wait for minutes on a silent connection.
+      signal: AbortSignal.timeout(GRACE),
       headers: {
-        Accept: "application/json",
-        ...(body && { "Content-Type": "application/json", "X-CSRFToken": csrfToken ?? "" }),
+        "Content-Type": "application/json",
+        "X-CSRFToken": csrfToken,
         ...(token && { Authorization: `Bearer ${token}` }),
       },
     });
     const answer = await response.json().catch(() => ({}));
-    if (!response.ok) {
-      const { code = response.status, message = `The server answered ${response.status}.` } = answer;
-      throw new LiveNotifyError(code, message);
-    }
+    const { code = response.status, message = `HTTP ${code}` } = answer;
+    if (!response.ok) throw failure(code, message);
     return answer;
   }
 
-  #url(path, query = {}, scheme) {
+  #url(path, query) {
     const url = new URL(path, this.#options.endpoint);
-    for (const [key, value] of Object.entries(query)) {
-      if (value !== null && value !== undefined) url.searchParams.set(key, value);
-    }
-    if (scheme) url.protocol = url.protocol.replace("http", scheme);
+    for (const key in query) if (query[key]) url.searchParams.set(key, query[key]);
     return url.href;
-  }
-
-  // Polling: where the server answers, but a WebSocket does not come through.
-
-  async #poll() {
-    const generation = this.#generation;
-    let answer;
-    try {
-      answer = await this.#fetch("poll/", this.#place());
-      if (!Array.isArray(answer.items)) throw new LiveNotifyError("invalid", "Not a poll's answer.");
-    } catch (error) {
-      if (generation !== this.#generation) return;
-      if (verdict(error.code) === "stop") {
-        this.#dispatch("close", { code: error.code, reason: error.message, verdict: "stop" });
-        return this.stop();
-      }
-      // Nothing answers: an outage, in which a socket is as good to try as a poll.
-      this.#block(0);
-      return this.#retry();
-    }
-    if (generation !== this.#generation) return;
-    const next = (answer.next ?? 5) * 1000;
-    if (Date.now() >= this.#socketsBlockedUntil) {
-      if (this.#polling) return this.#connect();
-      // Once may be the moment at which the server came up.
-      this.#block(Date.now() + (this.#refused++ ? SOCKET_RETRY : next));
-    }
-    this.#attempt = 0;
-    this.#polling = true;
-    this.#transport = "poll";
-    this.#take(answer.items, { replay: true });
-    for (const frame of answer.states ?? []) this.#handle(frame);
-    this.#welcome(answer);
-    this.#timer = setTimeout(() => this.#poll(), next * (isHidden() ? HIDDEN_POLL_FACTOR : 1));
-  }
-
-  #block(until) {
-    this.#socketsBlockedUntil = until;
-    try {
-      if (until) storage("sessionStorage")?.setItem("live-notify:poll-until", until);
-      else storage("sessionStorage")?.removeItem("live-notify:poll-until");
-    } catch {
-      // Full or forbidden: the next page finds out for itself.
-    }
   }
 
   // Telling
 
   #setStatus(status) {
-    if (status === this.#status) return;
-    const previous = this.#status;
-    this.#status = status;
-    this.#dispatch("status", { status, previous, transport: this.#transport });
+    const previous = this.status;
+    if (status === previous) return;
+    this.status = status;
+    this.#tell({ status });
+    this.#resume?.();
+    this.#dispatch("status", { status, previous, transport: this.transport });
   }
 
-  #setUnread(unread) {
-    if (typeof unread !== "number" || unread === this.#unread) return;
-    this.#unread = unread;
+  #setUnread(unread = this.unread) {
+    if (unread === this.unread) return;
+    this.unread = unread;
     this.#dispatch("unread", { unread });
   }
 
   #dispatch(name, detail) {
     this.dispatchEvent(new CustomEvent(name, { detail }));
-  }
-}
-
-const EVENTS = "notification unread state retracted emitted status close reset error frame".split(" ");
-
-function storage(name) {
-  try {
-    return globalThis[name] ?? null;
-  } catch {
-    return null; // Some browsers throw where storage is forbidden.
-  }
-}
-
-function recall(key) {
-  try {
-    return storage("sessionStorage")?.getItem(key);
-  } catch {
-    return null;
+    this.#options.bubble?.(name, detail);
   }
 }
 
 function remember(set, id) {
+  set.delete(id);
   set.add(id);
   if (set.size > RING_SIZE) set.delete(set.values().next().value);
 }
 
+function failure(code = "lost", message = "There is no connection.") {
+  return Object.assign(new Error(message), { name: "LiveNotifyError", code });
+}
+
 function between(least, most) {
-  return least + Math.random() * Math.max(0, most - least);
+  return least + Math.random() * (most - least);
 }
 
 function isHidden() {
   return globalThis.document?.visibilityState === "hidden";
 }
 
-function wakeUps() {
-  const { document } = globalThis;
-  const events = ["pageshow", "pagehide", "online", "offline", "focus"].map((name) => [globalThis, name]);
-  if (document) for (const name of ["visibilitychange", "freeze", "resume"]) events.push([document, name]);
-  return events.filter(([target]) => target.addEventListener);
-}
+// <live-notify>: the client of a page, whose events bubble from here.
+globalThis.customElements?.get("live-notify") ?? globalThis.customElements?.define(
+  "live-notify",
+  class extends HTMLElement {
+    #client;
 
-/** `<live-notify>`: the client of a page. Its events bubble from here as `live-notify:<name>`. */
-if (globalThis.customElements && !customElements.get("live-notify")) {
-  customElements.define(
-    "live-notify",
-    class extends HTMLElement {
-      #client = null;
-
-      get client() {
-        if (!this.#client) {
-          this.#client = new LiveNotify({
-            endpoint: this.getAttribute("endpoint") ?? undefined,
-            user: this.getAttribute("user"),
-            since: this.getAttribute("since"),
-            csrfToken: this.getAttribute("csrf-token"),
-          });
-          for (const name of EVENTS) {
-            this.#client.addEventListener(name, ({ detail }) => this.#bubble(name, detail));
-          }
-        }
-        return this.#client;
-      }
-
-      connectedCallback() { this.client.start(); }
-      disconnectedCallback() { this.client.stop(); }
-
-      #bubble(name, detail) {
+    get client() {
+      const [endpoint, user, since, csrfToken] = ["endpoint", "user", "since", "csrf-token"].map((name) => this.getAttribute(name));
+      const bubble = (name, detail) => {
         this.dispatchEvent(new CustomEvent(`live-notify:${name}`, { detail, bubbles: true }));
-        if (name === "emitted") this.#bubble(`emitted:${detail.name}`, detail.data);
-      }
-    },
-  );
-}
+        if (name === "emitted") bubble(`emitted:${detail.name}`, detail.data);
+      };
+      return (this.#client ??= new LiveNotify({ endpoint, user, since, csrfToken, bubble }));
+    }
+
+    connectedCallback() { this.client.start(); }
+    disconnectedCallback() { this.client.stop(); }
+  },
+);

@@ -1,0 +1,232 @@
+"""Many tabs of one browser: one socket, whoever has it, and each page told everything once."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+from playwright.sync_api import Error
+
+from tests.browser.pages import Page
+from tests.conftest import CHROMIUM_ARGUMENTS
+from tests.servers import Site, find_free_port, find_program, running, wait_until
+
+pytestmark = pytest.mark.browser
+
+TABS = 20
+
+# A beat of a second: a leader that hangs is noticed by its silence.
+SETTINGS = '{"SWEEP_INTERVAL": 0.3, "HEARTBEAT": 1}'
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    with running(Site("uvicorn", settings=SETTINGS)) as site:
+        yield site
+
+
+@pytest.fixture(autouse=True)
+def empty_log(site: Site) -> None:
+    site.shell("Notification.objects.all().delete()")
+
+
+@pytest.fixture
+def freezable(browser: Any) -> Iterator[Any]:
+    """A context whose pages can be frozen: Playwright keeps its own visible, as if focused."""
+    port = find_free_port()
+    chromium = browser.browser_type.launch(
+        executable_path=find_program("chromium", "chromium-browser", "google-chrome"),
+        args=[*CHROMIUM_ARGUMENTS, f"--remote-debugging-port={port}"],
+    )
+    address = f"http://127.0.0.1:{port}"
+    with (
+        closing(chromium),
+        closing(browser.browser_type.connect_over_cdp(address, no_defaults=True)) as visitor,
+    ):
+        yield visitor.contexts[0]
+
+
+def test_twenty_tabs_have_one_socket_and_another_when_its_tab_is_closed(
+    site: Site, open_page: Any
+) -> None:
+    before = accepted(site)
+    tabs = open_tabs(site, open_page, TABS)
+    assert accepted(site) - before == 1
+    site.shell("push(bob, 'one', level='error')")
+    expect_all(tabs, "one")
+    assert toasts_of(tabs) == ["one"]
+    leader = leader_of(tabs)
+    tabs.remove(leader)
+    leader.page.close()
+    site.shell("push(bob, 'two', level='error')")
+    expect_all(tabs, "one", "two")
+    wait_until(lambda: "two" in toasts_of(tabs), "the toast")
+    assert toasts_of(tabs) in (["one", "two"], ["two"]), "that of the closed tab is gone with it"
+    leader_of(tabs)
+    assert accepted(site) - before == 2
+    assert [problem for tab in tabs for problem in tab.problems] == []
+
+
+def test_a_tab_opened_late_has_the_right_list_and_badge(site: Site, open_page: Any) -> None:
+    before = accepted(site)
+    tabs = open_tabs(site, open_page, 2)
+    site.shell("push(bob, 'early', level='error')")
+    expect_all(tabs, "early")
+    late = open_page(site, beside=tabs[0]).goto()
+    late.expect_badge("1")
+    site.shell("push(bob, 'later', level='error')")
+    expect_all(tabs, "early", "later")
+    late.expect_heard("later")
+    late.expect_badge("2")
+    late.open_bell()
+    late.expect_listed("later", "early")
+    assert sorted(set(toasts_of([*tabs, late]))) == toasts_of([*tabs, late])
+    assert accepted(site) - before == 1
+
+
+def test_a_tab_that_crashes_with_the_socket_takes_nothing_along(site: Site, open_page: Any) -> None:
+    before = accepted(site)
+    tabs = open_tabs(site, open_page, 3)
+    leader = leader_of(tabs)
+    others = [tab for tab in tabs if tab is not leader]
+    crash(leader)
+    site.shell("push(bob, 'after', level='error')")
+    expect_all(others, "after")
+    leader_of(others)
+    assert accepted(site) - before == 2
+
+
+def test_a_frozen_tab_hands_the_socket_over_and_follows_when_it_thaws(
+    site: Site, freezable: Any
+) -> None:
+    before = accepted(site)
+    first = Page(freezable, site).sign_in("bob")
+    second = Page(freezable, site).goto()
+    site.shell("push(bob, 'before', level='error')")
+    expect_all([first, second], "before")
+    leader = leader_of([first, second])
+    other = second if leader is first else first
+    devtools = leader.context.new_cdp_session(leader.page)
+    devtools.send("Page.setWebLifecycleState", {"state": "frozen"})
+    site.shell("push(bob, 'meanwhile', level='error')")
+    expect_all([other], "before", "meanwhile")
+    assert leader_of([other]) is other
+    devtools.send("Page.setWebLifecycleState", {"state": "active"})
+    site.shell("push(bob, 'after', level='error')")
+    expect_all([first, second], "before", "meanwhile", "after")
+    assert not leader.client("leading")
+    assert accepted(site) - before == 2
+    leader.open_bell()
+    leader.expect_listed("after", "meanwhile", "before")
+
+
+def test_a_tab_that_hangs_with_the_socket_is_left_alone_until_it_is_heard_again(
+    site: Site, open_page: Any
+) -> None:
+    tabs = open_tabs(site, open_page, 3)
+    leader = leader_of(tabs)
+    others = [tab for tab in tabs if tab is not leader]
+    # Longer than beat and grace.
+    leader.page.evaluate(
+        "setTimeout(() => { const end = Date.now() + 16000; while (Date.now() < end); })"
+    )
+    site.shell("push(bob, 'meanwhile', level='error')")
+    expect_all(others, "meanwhile")
+    site.shell("push(bob, 'after', level='error')")
+    expect_all(tabs, "meanwhile", "after")
+    leader_of(tabs)
+    wait_until(lambda: connected(site) == 1, lambda: f"one socket, there are {connected(site)}")
+    site.shell("push(bob, 'in the end', level='error')")
+    expect_all(tabs, "meanwhile", "after", "in the end")
+
+
+def test_a_tab_that_missed_what_the_others_heard_catches_up(site: Site, open_page: Any) -> None:
+    before = accepted(site)
+    tabs = open_tabs(site, open_page, 3)
+    deaf = next(tab for tab in tabs if not tab.client("leading"))
+    deaf.page.evaluate(
+        """() => {
+            const { prototype } = MessageEvent;
+            const { get } = Object.getOwnPropertyDescriptor(prototype, "data");
+            window.missed = 0;
+            Object.defineProperty(prototype, "data", { configurable: true, get() {
+                const data = get.call(this);
+                if (window.missed || !data.frames?.some((frame) => frame.items)) return data;
+                window.missed++;
+                return { to: "nobody" };
+            } });
+        }"""
+    )
+    site.shell("push(bob, 'one', level='error'); push(bob, 'two', level='error')")
+    expect_all(tabs, "one", "two")
+    assert deaf.page.evaluate("window.missed") == 1
+    deaf.open_bell()
+    deaf.expect_listed("two", "one")
+    assert accepted(site) - before == 1
+
+
+def test_commands_of_every_tab_go_through_the_socket_of_one(site: Site, open_page: Any) -> None:
+    before = accepted(site)
+    tabs = open_tabs(site, open_page, 2)
+    site.shell("push(bob, 'one', level='error')")
+    expect_all(tabs, "one")
+    requests: list[str] = []
+    for number, tab in enumerate(tabs):
+        tab.page.on("request", lambda request: requests.append(request.url))
+        answer = tab.page.evaluate(
+            "(n) => document.querySelector('live-notify').client.send('echo', n)", number
+        )
+        assert answer["echo"] == number
+    follower = next(tab for tab in tabs if not tab.client("leading"))
+    follower.page.evaluate("document.querySelector('live-notify').client.markAllRead()")
+    for tab in tabs:
+        tab.expect_badge("")
+    assert requests == []
+    assert accepted(site) - before == 1
+
+
+def open_tabs(site: Site, open_page: Any, count: int) -> list[Page]:
+    """Return as many tabs of bob's browser, each of which is live."""
+    first = open_page(site).sign_in("bob")
+    return [first, *(open_page(site, beside=first).goto() for _ in range(count - 1))]
+
+
+def accepted(site: Site) -> int:
+    """Return how many WebSockets the server has accepted since it started."""
+    return site.log.read_text().count("[accepted]")
+
+
+def connected(site: Site) -> int:
+    """Return how many WebSockets the server has now."""
+    log = site.log.read_text()
+    return log.count("connection open") - log.count("connection closed")
+
+
+def leader_of(tabs: list[Page]) -> Page:
+    """Wait until one of the tabs, and no other, has the socket; return it."""
+
+    def leading() -> list[Page]:
+        return [tab for tab in tabs if tab.client("leading") and tab.client("status") == "live"]
+
+    wait_until(lambda: len(leading()) == 1, lambda: f"one leader, not {len(leading())}")
+    return leading()[0]
+
+
+def expect_all(tabs: list[Page], *titles: str) -> None:
+    """Wait until each tab told each of these once, and shows as many as unread."""
+    for tab in tabs:
+        tab.expect_heard(*titles)
+        tab.expect_badge(str(len(titles)))
+
+
+def toasts_of(tabs: list[Page]) -> list[str]:
+    return sorted(title for tab in tabs for title in tab.toasts)
+
+
+def crash(page: Page) -> None:
+    """End the process of a tab, which has no time to say anything."""
+    with page.page.expect_event("crash"), contextlib.suppress(Error):
+        page.page.goto("chrome://crash")

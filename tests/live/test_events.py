@@ -59,6 +59,16 @@ async def test_a_stream_brings_what_a_socket_brings(alice: Any, bob: Any) -> Non
 
 
 @story
+async def test_a_stream_passes_over_what_is_binary(alice: Any) -> None:
+    async with Stream(alice.http) as stream:
+        await stream.ready()
+        await aemit(alice, "image", b"\xff")
+        await aemit(alice, "reload")
+        await stream.receive("emitted", name="reload")
+        assert len(stream.of_type("emitted")) == 1
+
+
+@story
 async def test_a_stream_is_neither_buffered_nor_cached(alice: Any, settings: Any) -> None:
     settings.MIDDLEWARE = [
         "django.middleware.cache.UpdateCacheMiddleware",

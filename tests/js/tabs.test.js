@@ -217,6 +217,16 @@ describe("a tab that follows", () => {
     assert.deepEqual([first.titles, late.titles, late.resets], [["n11", "n12"], ["n12"], 0]);
   });
 
+  test("opened late is not told again what the browser has known for long", async () => {
+    await openAll(1);
+    await say(items(11));
+    await say({ type: "state", action: "read", ids: [11] });
+    await say({ type: "ping", cursor: "1.e.11", time: "T11" });
+    await say({ type: "state", action: "archive", ids: [11] });
+    const late = await open();
+    assert.deepEqual(late.states.map(({ action }) => action), ["archive"]);
+  });
+
   test("that missed a broadcast notices by the next, and catches up", async () => {
     const [, second, third] = await openAll(3);
     second.member.muted = true;
@@ -317,6 +327,21 @@ describe("a leader that hangs", () => {
     second.client.handleEvent({ type: "focus" });
     await tick(5_000);
     assert.equal(FakeSocket.all.length, 2);
+  });
+
+  test("has the others back with the first word that it says", async () => {
+    const [first, second] = await openAll(2);
+    const [socket] = FakeSocket.all;
+    tabs.hang(first.member);
+    second.client.handleEvent({ type: "focus" });
+    await tick(5_000);
+    const own = FakeSocket.last;
+    await say(() => own.ready({ cursor: "1.e.10" }));
+    tabs.wakeUp(first.member);
+    await say(() => socket.receive(PING));
+    assert.deepEqual([own.readyState, socket.readyState, FakeSocket.all.length], [3, 1, 2]);
+    await say(() => socket.receive(items(11)));
+    assert.deepEqual([first.titles, second.titles, second.client.status], [["n11"], ["n11"], "live"]);
   });
 
   test("and dies hands over to one that has a socket already", async () => {

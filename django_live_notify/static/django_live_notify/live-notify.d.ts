@@ -34,6 +34,8 @@ export interface Item<Data = any> {
   seen: boolean;
   read: boolean;
   archived: boolean;
+  /** Said to a topic that the reader has muted: neither counted nor shown as a toast. */
+  muted?: boolean;
 }
 
 /** A page of the inbox, newest first; `next` is the `before` of the following one, or null. */
@@ -42,14 +44,20 @@ export interface Page {
   next: number | null;
   unread: number;
   cursor: string;
+  /** With `counts`: not seen yet, and unread by kind. */
+  unseen?: number;
+  kinds?: Record<string, number>;
 }
 
 export interface InboxQuery {
   before?: number | null;
   limit?: number;
   unread?: boolean;
+  unseen?: boolean;
   archived?: boolean;
+  counts?: boolean;
   kind?: string;
+  level?: Level;
 }
 
 /** Changed in this page, another tab or another device: the ids, or all up to one. */

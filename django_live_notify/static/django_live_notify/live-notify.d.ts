@@ -35,7 +35,7 @@ export interface Item<Data = any> {
   read: boolean;
   archived: boolean;
   /** Said to a topic that the reader has muted: neither counted nor shown as a toast. */
-  muted?: boolean;
+  muted: boolean;
 }
 
 /** A page of the inbox, newest first; `next` is the `before` of the following one, or null. */
@@ -46,7 +46,7 @@ export interface Page {
   cursor: string;
   /** With `counts`: not seen yet, and unread by kind. */
   unseen?: number;
-  kinds?: Record<string, number>;
+  kinds?: Record<string, { unread: number; unseen: number }>;
 }
 
 export interface InboxQuery {

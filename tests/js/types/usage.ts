@@ -53,7 +53,7 @@ async function use(): Promise<void> {
   await client.markAllRead();
   await client.markAllRead(7);
   const page: Page = await client.inbox({ limit: 10, unread: true, kind: "comment", level: "error", counts: true });
-  console.log(page.unseen ?? 0, page.kinds?.comment);
+  console.log(page.unseen ?? 0, page.kinds?.comment.unread);
   await client.inbox({ before: page.next });
   const { name }: Emitted<{ x: 1 }> = { name: "typing", data: { x: 1 } };
   console.log(answer.echo, name, client.status, client.unread, client.user, client.cursor, client.leading, client.bufferedAmount);

@@ -401,18 +401,22 @@ class Hub:
     def _hinted_state(self, hint: dict[str, Any]) -> None:
         at = protocol.parse_time(hint["at"])
         frame = hint["frame"]
-        text = protocol.encode(frame)
+        assert at is not None
         for key in hint["to"]:
-            for listener in self._listeners.get(key, ()):
-                listener.offer(text)
+            # A hint may come after a sweep has told what was changed since.
+            fresh = [change for change in _changes_in(frame, key) if self._is_news(change, at)]
+            if not fresh:
+                continue
+            news = {"ids": [number for *_, number in fresh]} if "ids" in frame else {}
+            self._offer(key, protocol.encode({**frame, **news}))
             self._mark_dirty([key])
-            if at is not None and self._fresh_changes is not None:
-                for number in frame.get("ids", ()):
-                    self._fresh_changes["receipt", key, number] = at
-                if "up_to" in frame:
-                    self._fresh_changes["follow", key, 0] = at
-                if "topic" in frame:
-                    self._fresh_changes["mute", key, frame["topic"]] = at
+            if self._fresh_changes is not None:
+                self._fresh_changes.update(dict.fromkeys(fresh, at))
+
+    def _is_news(self, change: log.Change, at: datetime) -> bool:
+        """Say whether no sweep can have told of a change, or of a later one of the same."""
+        known = self._changes.get(change, self._swept_at - timedelta(seconds=conf.COMMIT_WINDOW))
+        return known < at
 
     def _hinted_retracted(self, hint: dict[str, Any]) -> None:
         self._wake.set()
@@ -552,9 +556,13 @@ class Hub:
         """Say what changed, unless a hint has brought a later change while this was read."""
         fresh: dict[str, list[log.State]] = {}
         later = self._fresh_changes or {}
+        overtaken = {change for change, at in found.changes.items() if later.get(change, at) > at}
         for change, state in found.states:
-            if later.get(change, found.changes[change]) <= found.changes[change]:
+            if change not in overtaken:
                 fresh.setdefault(change[1], []).append(state)
+        # The next sweep looks again: who waited for a lock has an earlier time, and the last word.
+        for change in overtaken:
+            del found.changes[change]
         for key, states in fresh.items():
             for frame in protocol.states(states):
                 self._offer(key, protocol.encode(frame))
@@ -813,6 +821,15 @@ def _encode_emitted(hint: dict[str, Any], **keys: Any) -> Encoded:
     if "binary" in hint:
         return protocol.encode_binary(header, b64decode(hint["binary"]))
     return protocol.encode({**header, "data": hint["data"]})
+
+
+def _changes_in(frame: dict[str, Any], key: str) -> list[log.Change]:
+    """Return the changes that a `state` frame tells a reader."""
+    if "ids" in frame:
+        return [("receipt", key, number) for number in frame["ids"]]
+    if "topic" in frame:
+        return [("mute", key, frame["topic"])]
+    return [("follow", key, 0)]
 
 
 def _latest(

@@ -267,6 +267,8 @@ def states(rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     which come first: receipts make exceptions.
     """
     ids: dict[str, list[int]] = {}
+    # An exception from a mark, and the receipt that made it, may be the same row: read twice.
+    receipts: dict[int, Mapping[str, Any]] = {}
     marks: list[dict[str, Any]] = []
     mutes: list[dict[str, Any]] = []
     for row in rows:
@@ -279,12 +281,12 @@ def states(rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
                 if up_to:
                     marks.append({"type": "state", "action": action, "up_to": up_to})
             continue
-        ids.setdefault("read" if row["read_at"] else "unread", []).append(row["notification_id"])
-        ids.setdefault("archive" if row["archived_at"] else "unarchive", []).append(
-            row["notification_id"]
-        )
+        receipts[row["notification_id"]] = row
+    for number, row in receipts.items():
+        ids.setdefault("read" if row["read_at"] else "unread", []).append(number)
+        ids.setdefault("archive" if row["archived_at"] else "unarchive", []).append(number)
         if row["seen_at"]:
-            ids.setdefault("seen", []).append(row["notification_id"])
+            ids.setdefault("seen", []).append(number)
     yield from marks
     yield from mutes
     for action, changed in ids.items():

@@ -487,6 +487,43 @@ async def test_changes_without_hints_arrive_by_the_sweep_once(alice: Any, no_hin
         assert len(client.of_type("state")) == len({str(f) for f in client.of_type("state")})
 
 
+@pytest.mark.parametrize("keys", ["ids", "up_to"])
+@pytest.mark.parametrize("window", [60, 0.2])
+@story
+async def test_a_hint_that_comes_after_later_changes_were_told_changes_nothing(
+    alice: Any, settings: Any, no_hints: Any, keys: str, window: float
+) -> None:
+    settings.LIVE_NOTIFY_COMMIT_WINDOW = window
+    said = await apush(alice, "one")
+    assert said is not None
+    # Old enough for a watermark.
+    yesterday = timezone.now() - timedelta(days=1)
+    await Notification.objects.aupdate(created_at=yesterday)
+    mine = Notification.objects.for_user(alice)
+    async with Client(alice.http) as client:
+        await client.hello()
+        old = {"ids": [said.pk]} if keys == "ids" else {"up_to": said.pk}
+        frame = {"type": "state", "action": "read", **old}
+        hint = {"kind": "state", "to": [str(alice.pk)], "frame": frame, "at": protocol.now()}
+        # A sweep tells of it, and of the watermark, which is moved twice.
+        await sync_to_async(Notification.objects.mark_all)(alice, "read", up_to=said.pk)
+        await client.receive("state", action="read")
+        await sync_to_async(mine.mark_unread)()
+        await client.receive("state", action="unread", ids=[said.pk])
+        # As long as sweeps remember, and beyond.
+        told = protocol.format_time(timezone.now() + timedelta(seconds=min(window, 1)))
+
+        async def swept() -> bool:
+            await client.roundtrip()
+            return bool(client.of_type("pong")[-1]["time"] > told)
+
+        while not await swept():
+            pass
+        hub.tell_all(hint)
+        await client.roundtrip()
+        assert [state["action"] for state in client.of_type("state")][-1] != "read"
+
+
 @story
 async def test_what_was_read_while_away_is_told_on_return(alice: Any) -> None:
     http = alice.http

@@ -652,6 +652,17 @@ describe("polling", () => {
     assert.deepEqual(titles(), ["n3"], "told once although it came four times");
   });
 
+  test("where there are no sockets at all, also after an outage", async () => {
+    delete globalThis.WebSocket;
+    const { client } = make();
+    client.start();
+    await settle();
+    assert.equal(client.status, "waiting");
+    browser.answer = () => POLL;
+    await tick(1_000);
+    assert.deepEqual([client.status, client.transport], ["live", "poll"]);
+  });
+
   test("a server that came up between the socket and the poll is asked for a socket again soon", async () => {
     const { client } = make();
     browser.answer = () => POLL;
@@ -875,6 +886,20 @@ describe("requests", () => {
     assert.deepEqual(FakeSocket.last.sentOf("message").map(({ name }) => name), ["a", "b", "c"]);
     for (const { ref, name } of FakeSocket.last.sentOf("message").reverse()) FakeSocket.last.receive({ type: "ok", ref, data: name });
     assert.deepEqual(await Promise.all(answers), ["a", "b", "c"]);
+  });
+
+  test("what was sent first goes first, also when the socket has room again", async () => {
+    const client = await live();
+    FakeSocket.last.bufferedAmount = 65_537;
+    client.send("a").catch(() => {});
+    await settle();
+    await tick(25);
+    FakeSocket.last.bufferedAmount = 0;
+    client.send("b").catch(() => {});
+    await settle();
+    assert.deepEqual(FakeSocket.last.sentOf("message"), []);
+    await tick(25);
+    assert.deepEqual(FakeSocket.last.sentOf("message").map(({ name }) => name), ["a", "b"]);
   });
 
   test("a full socket is waited for", async () => {

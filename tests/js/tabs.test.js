@@ -262,6 +262,30 @@ describe("a tab that follows", () => {
     assert.deepEqual(second.titles, ["n460"]);
   });
 
+  test("and knows only the log that was replaced starts afresh", async () => {
+    const [, second] = await openAll(2);
+    second.client.handleEvent({ type: "freeze" });
+    browser.answer = () => ({ items: [], next: null, unread: 0 });
+    await say(() => FakeSocket.last.end());
+    await tick(2_000);
+    await say(() => FakeSocket.last.ready({ reset: true, cursor: "1.f.5", time: "T20" }));
+    second.client.handleEvent({ type: "resume" });
+    await settle();
+    assert.deepEqual([second.resets, second.client.cursor], [1, "1.f.5"]);
+  });
+
+  test("and missed changes that nobody remembers starts afresh, too", async () => {
+    const [, second] = await openAll(2);
+    browser.answer = () => ({ items: [], next: null, unread: 0 });
+    second.client.handleEvent({ type: "freeze" });
+    await say({ type: "state", action: "read", ids: [1] });
+    await say({ type: "ping", cursor: "1.e.10", time: "T11" });
+    for (let id = 2; id < 210; id++) FakeSocket.last.receive({ type: "state", action: "read", ids: [id] });
+    second.client.handleEvent({ type: "resume" });
+    await settle();
+    assert.equal(second.resets, 1);
+  });
+
   test("waits while the connection is lost, and asks for it when somebody looks", async () => {
     const all = await openAll(3);
     await say(() => FakeSocket.last.end());
@@ -272,6 +296,15 @@ describe("a tab that follows", () => {
     assert.deepEqual([FakeSocket.all.length, ...statuses(all)], [2, "connecting", "connecting", "connecting"]);
     await say(() => FakeSocket.last.ready());
     assert.deepEqual(statuses(all), ["live", "live", "live"]);
+  });
+
+  test("does not wait for ever for a hidden tab's slow timers", async () => {
+    const all = await openAll(2);
+    FakeSocket.last.receive({ type: "bye", code: 4000, reason: "Restarting.", after: [600, 600] });
+    await settle();
+    assert.deepEqual(statuses(all), ["waiting", "waiting"]);
+    await tick(60_000);
+    assert.equal(FakeSocket.all.length, 2);
   });
 
   test("stops with the others, and hears why", async () => {
@@ -400,6 +433,17 @@ describe("commands", () => {
     await say({ type: "ok", ref });
     await next;
     assert.equal(second.client.bufferedAmount, 0);
+  });
+
+  test("that come when the connection is lost are not carried out later", async () => {
+    const [, second] = await openAll(2);
+    FakeSocket.last.end();
+    second.member.postMessage({ from: "x", frame: { type: "message", name: "pay", data: 5, ref: 1 } });
+    await settle();
+    await tick(2_000);
+    await say(() => FakeSocket.last.ready());
+    await tick(1_000);
+    assert.deepEqual([FakeSocket.all.length, FakeSocket.last.sentOf("message")], [2, []]);
   });
 
   test("whose connection is lost fail in every tab", async () => {

@@ -238,7 +238,8 @@ export class LiveNotify extends EventTarget {
     // Until `ready`: a proxy may accept a socket and let nothing through.
     this.#watchFor(tab ? PROBE : GRACE);
     const mine = (handle) => (value) => link === this.#link && handle(value);
-    const link = (tab ? this.#openTab : this.instead ?? openSocket).call(this, {
+    const best = globalThis.WebSocket ? openSocket : this.fallback;
+    const link = (tab ? this.#openTab : this.instead ?? best).call(this, {
       url: this.#url("socket/").replace("http", "ws"),
       ask: (path) => this.#fetch(path, this.#place()),
       hello: mine(() => this.#hello()),
@@ -473,7 +474,7 @@ export class LiveNotify extends EventTarget {
     else if (status) {
       this.#abandon();
       // A hidden leader's timers are slow.
-      if (status === "waiting" && !isHidden()) this.#retry(between(MAX_DELAY, 2 * MAX_DELAY));
+      if (status === "waiting" && !isHidden()) this.#retry(between(MAX_DELAY, 60_000));
       else this.#setStatus(status);
     } else if (n === this.#number + !to || (to && frames[0].type === "ready")) {
       this.#number = n;
@@ -645,7 +646,7 @@ function remember(set, id) {
   if (set.size > RING_SIZE) set.delete(set.values().next().value);
 }
 
-function failure(code = "lost", message = "There is no connection.") {
+function failure(code = "lost", message = "No connection.") {
   return Object.assign(new Error(message), { name: "LiveNotifyError", code });
 }
 

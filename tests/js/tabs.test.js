@@ -268,7 +268,7 @@ describe("a tab that follows", () => {
     browser.answer = () => ({ items: [], next: null, unread: 0 });
     await say(() => FakeSocket.last.end());
     await tick(2_000);
-    await say(() => FakeSocket.last.ready({ reset: true, cursor: "1.f.5", time: "T20" }));
+    await say(() => FakeSocket.last.ready({ reset: true, cursor: "1.f.5" }));
     second.client.handleEvent({ type: "resume" });
     await settle();
     assert.deepEqual([second.resets, second.client.cursor], [1, "1.f.5"]);

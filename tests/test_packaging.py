@@ -52,7 +52,7 @@ def test_the_wheel_has_every_file_of_the_package_and_nothing_else(
     names = set(zipfile.ZipFile(distributions[0]).namelist())
     ours = {name for name in names if ".dist-info/" not in name}
     assert ours == in_repository("*")
-    for pattern in ("*.js", "*.html", "migrations/0*.py", "*.mo", "py.typed"):
+    for pattern in ("*.js", "*.d.ts", "*.html", "migrations/0*.py", "*.mo", "py.typed"):
         assert in_repository(pattern) and in_repository(pattern) <= names
 
 

@@ -11,7 +11,8 @@ import { readFile } from "node:fs/promises";
 import { createInterface } from "node:readline";
 import vm from "node:vm";
 
-const CLIENT = new URL("../../django_live_notify/static/django_live_notify/live-notify.js", import.meta.url);
+const STATIC = new URL("../../django_live_notify/static/django_live_notify/", import.meta.url);
+const MODULES = ["live-notify.js", "live-notify-fallback.js"];
 
 // Any token that cookie and header agree on is one to Django.
 const CSRF_TOKEN = "0123456789abcdefghijklmnopqrstuv";
@@ -98,8 +99,8 @@ class Tab {
   beats = 0;
   lost = 0;
 
-  constructor(config, url, source, random, browsers) {
-    Object.assign(this, { config, url, source, random });
+  constructor(config, url, sources, random, browsers) {
+    Object.assign(this, { config, url, sources, random });
     this.storage = browsers[config.browser] ??= new Storage();
   }
 
@@ -131,12 +132,16 @@ class Tab {
       };
     }
     const context = vm.createContext(world);
-    const module = new vm.SourceTextModule(this.source, { context, identifier: "live-notify.js" });
-    await module.link(() => { throw new Error("The client imports nothing."); });
-    await module.evaluate();
-    this.client = new module.namespace.LiveNotify({
+    const [client, fallback] = await Promise.all(this.sources.map(async (source, number) => {
+      const module = new vm.SourceTextModule(source, { context, identifier: MODULES[number] });
+      await module.link(() => { throw new Error("The client imports nothing."); });
+      await module.evaluate();
+      return module.namespace;
+    }));
+    this.client = new client.LiveNotify({
       endpoint: "/live-notify/", user: key, csrfToken: CSRF_TOKEN, since: new Date().toISOString(),
     });
+    fallback.support(this.client);
     this.pages++;
     this.ledger.listen(this.client);
     this.client.addEventListener("frame", ({ detail }) => { this.beats += detail.frame.type === "ping"; });
@@ -198,9 +203,9 @@ const ask = (question) => Object.fromEntries(tabs.map((tab) => [tab.config.name,
 
 const commands = {
   async open({ seed, url, tabs: configs }) {
-    const source = await readFile(CLIENT, "utf8");
+    const sources = await Promise.all(MODULES.map((name) => readFile(new URL(name, STATIC), "utf8")));
     const browsers = {};
-    tabs = configs.map((config, n) => new Tab(config, url, source, chance(`${seed}.${n}`), browsers));
+    tabs = configs.map((config, n) => new Tab(config, url, sources, chance(`${seed}.${n}`), browsers));
     for (const tab of tabs) await tab.load();
     for (const tab of tabs) tab.actSoon();
     return {};

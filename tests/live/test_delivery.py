@@ -338,6 +338,8 @@ async def test_a_pruned_log_means_reset(alice: Any) -> None:
     async with Client(http) as client:
         cursor = (await client.hello())["cursor"]
     await apush(alice, "one")
+    # In a process that knew the log before, a sweep would end all connections.
+    await hub.get_hub().stop()
     await sync_to_async(LogState.objects.update)(pruned_to=1_000_000)
     async with Client(http) as client:
         assert (await client.hello(cursor=cursor))["reset"] is True

@@ -81,12 +81,12 @@ async def test_who_is_connected_goes_on_while_the_log_is_pruned(alice: Any) -> N
         assert (await aprune(older_than=MONTH, batch_size=1)).notifications == 2
         # Their count is put right, though nobody changed a state.
         await client.receive("unread", unread=2)
-        await apush(alice, "four")
+        four = await apush(alice, "four")
         await client.receive_titles("one", "two", "three", "four")
         await client.receive("unread", unread=3)
+        await settle(client, four)
         assert client.closed is None and not client.of_type("bye")
         assert len(client.of_type("ready")) == 1
-        await client.roundtrip()
         cursor = client.of_type("pong")[-1]["cursor"]
     assert await resume_by_socket(alice.http, cursor) == (False, [])
 

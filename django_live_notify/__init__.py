@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "EVERYONE",
+    "Action",
     "Topic",
     "aemit",
     "afollow",
@@ -46,14 +47,16 @@ if TYPE_CHECKING:
     from .api import unmute as unmute
     from .audiences import EVERYONE as EVERYONE
     from .audiences import Topic as Topic
+    from .content import Action as Action
 else:
 
     def __getattr__(name: str) -> Any:
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from . import api, audiences
+        from . import api, audiences, content
 
-        return getattr(audiences if name in ("EVERYONE", "Topic") else api, name)
+        places = {"EVERYONE": audiences, "Topic": audiences, "Action": content}
+        return getattr(places.get(name, api), name)
 
     def __dir__() -> list[str]:
         return sorted([*globals(), *__all__])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -48,6 +48,7 @@ def push(
     kind: str = "",
     icon: str = "",
     data: Any = None,
+    actions: Iterable[content.Action] = (),
     params: Mapping[str, Any] | None = None,
     actor: Any = None,
     target: models.Model | None = None,
@@ -61,8 +62,9 @@ def push(
     `to` is a user, an iterable or a queryset of users, a `Group`, a `Topic` or `EVERYONE`;
     `exclude` (users in the same forms) is taken off it. A lazy `title` or `body` is translated for
     each reader; `params` fills its `%(name)s`. `url` and `icon` are relative or http(s). `data` is
-    JSON for the client, at most 16 KiB. A later push with the same `tag` replaces the earlier one
-    for its readers. A repeated `idempotency_key` says nothing and returns what was said before.
+    JSON for the client, at most 16 KiB. `actions` are buttons, of which each reader may use one; it
+    reaches `LIVE_NOTIFY_ON_ACTION`. A later push with the same `tag` replaces the earlier one for
+    its readers. A repeated `idempotency_key` says nothing and returns what was said before.
     `expires` is a time, or a timedelta from now.
 
     Returns the notification, or None where the audience is empty and nothing was stored. Inside
@@ -79,6 +81,7 @@ def push(
         kind=kind,
         icon=icon,
         data=data,
+        actions=actions,
         params=params,
         actor=actor,
         target=target,
@@ -101,6 +104,7 @@ def schedule(
     kind: str = "",
     icon: str = "",
     data: Any = None,
+    actions: Iterable[content.Action] = (),
     params: Mapping[str, Any] | None = None,
     actor: Any = None,
     target: models.Model | None = None,
@@ -133,6 +137,7 @@ def schedule(
         kind=kind,
         icon=icon,
         data=data,
+        actions=actions,
         params=params,
         actor=actor,
         target=target,

@@ -22,7 +22,7 @@ from django.utils.module_loading import import_string
 from .conf import DEFAULT_LIMITS, MEMORY_LAYER, Conf, Retention
 
 POSITIVE_NUMBERS = ["SWEEP_INTERVAL", "COMMIT_WINDOW", "HEARTBEAT", "POLL_INTERVAL"]
-FUNCTIONS = ["AUTHENTICATE", "CAN_JOIN", "ON_MESSAGE"]
+FUNCTIONS = ["AUTHENTICATE", "CAN_JOIN", "ON_MESSAGE", "ON_ACTION"]
 CORE_LAYER = "channels_redis.core.RedisChannelLayer"
 
 # RedisChannelLayer waits for messages for so many seconds at a time.

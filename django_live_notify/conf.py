@@ -100,6 +100,11 @@ class Conf:
         return _function("LIVE_NOTIFY_ON_MESSAGE")
 
     @property
+    def ON_ACTION(self) -> Callable[..., Any] | None:
+        """`function(user, notification, name)` that carries out the button that a user pressed."""
+        return _function("LIVE_NOTIFY_ON_ACTION")
+
+    @property
     def LIMITS(self) -> dict[str, int]:
         """What one client may cost; the setting replaces single entries."""
         return {**DEFAULT_LIMITS, **getattr(settings, "LIVE_NOTIFY_LIMITS", {})}

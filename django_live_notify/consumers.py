@@ -17,8 +17,9 @@ from typing import Any
 from channels.consumer import AsyncConsumer, get_handler_name
 from channels.exceptions import StopConsumer
 from django.core.exceptions import PermissionDenied, ValidationError
+from django.utils import translation
 
-from . import inbox
+from . import acting, inbox
 from .conf import conf
 from .live import protocol, sessions
 from .live.hub import Hub, get_hub
@@ -36,6 +37,9 @@ MAX_BROKEN_FRAMES = 20
 
 # Seconds for the changes of state that came together with the close.
 FINISH_TIMEOUT = 10.0
+
+# Commands that are carried out even when the connection ends with them.
+LASTING = (*inbox.ACTIONS, "action")
 
 Frame = dict[str, Any]
 
@@ -103,9 +107,9 @@ class LiveNotifyConsumer(AsyncConsumer):
                 task.cancel()
         if self.listener is not None:
             # "Mark as read, then navigate" comes together with the close.
-            left = [frame for frame in self.commands if frame["type"] in inbox.ACTIONS]
+            left = [frame for frame in self.commands if frame["type"] in LASTING]
             if left or self.changing is not None:
-                self.hub.finish(_finish(self.hub, self.listener.user, self.changing, left))
+                self.hub.finish(_finish(self.hub, self.listener, self.changing, left))
             self.hub.dismiss(self.listener)
             self.listener.abandon()
 
@@ -230,9 +234,7 @@ class LiveNotifyConsumer(AsyncConsumer):
 
     async def _change_state(self, frame: Frame) -> None:
         assert self.listener is not None
-        change = inbox.parse_change(frame["type"], frame)
-        job = partial(inbox.change, self.listener.user, change)
-        self.changing = asyncio.ensure_future(self.hub.run(job))
+        self.changing = asyncio.ensure_future(_change(self.hub, self.listener, frame))
         try:
             # Not to be cancelled with the connection.
             await asyncio.shield(self.changing)
@@ -267,7 +269,7 @@ class LiveNotifyConsumer(AsyncConsumer):
         return answer
 
     command_handlers: dict[str, Callable[[LiveNotifyConsumer, Frame], Awaitable[Any]]] = {
-        **dict.fromkeys(inbox.ACTIONS, _change_state),
+        **dict.fromkeys(LASTING, _change_state),
         "join": _join,
         "leave": _leave,
         "message": _message,
@@ -304,7 +306,25 @@ def _encode(answer: Frame) -> str | bytes:
     return protocol.encode(answer)
 
 
-async def _finish(hub: Hub, user: Any, begun: asyncio.Task[None] | None, left: list[Frame]) -> None:
+async def _change(hub: Hub, listener: Listener, frame: Frame) -> None:
+    """Change the state of a reader's notifications, or carry out an action of one."""
+    if frame["type"] != "action":
+        change = inbox.parse_change(frame["type"], frame)
+        await hub.run(partial(inbox.change, listener.user, change))
+        return
+    wanted = acting.parse_act(frame)
+
+    def act() -> None:
+        with translation.override(listener.language):
+            acting.act(listener.user, wanted)
+
+    # Not on the hub's few threads: the site's function takes as long as it likes.
+    await inbox.call(act)
+
+
+async def _finish(
+    hub: Hub, listener: Listener, begun: asyncio.Task[None] | None, left: list[Frame]
+) -> None:
     """Carry out the changes of state of a connection that is gone, in their order, unanswered."""
 
     async def carry_out() -> None:
@@ -314,8 +334,7 @@ async def _finish(hub: Hub, user: Any, begun: asyncio.Task[None] | None, left: l
                 logger.error("A change of state failed.", exc_info=begun.exception())
         for frame in left:
             try:
-                change = inbox.parse_change(frame["type"], frame)
-                await hub.run(partial(inbox.change, user, change))
+                await _change(hub, listener, frame)
             except CommandError:
                 continue
             except Exception as error:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -37,6 +38,8 @@ URL_LENGTH = 2000
 NAME_LENGTH = 100
 KEY_LENGTH = 200
 DATA_BYTES = 16 * 1024
+# More buttons fit into no bell.
+MAX_ACTIONS = 5
 
 _HOLE = re.compile(r"(?<!%)%\((\w+)\)")
 
@@ -47,6 +50,14 @@ _PLURAL = "\x1f"
 
 # The integers of django.contrib.messages; DEBUG has no level of its own here.
 _MESSAGE_LEVELS = {10: "info", 20: "info", 25: "success", 30: "warning", 40: "error"}
+
+
+@dataclass(frozen=True)
+class Action:
+    """A button of a notification: a name for the site, and a label, lazy or not, for the reader."""
+
+    name: str
+    label: Any
 
 
 def check_level(level: Any, choices: list[str]) -> str:
@@ -159,6 +170,26 @@ def check_message(
     return text, translated
 
 
+def check_actions(actions: Iterable[Action], params: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the buttons of a notification as they are stored."""
+    if isinstance(actions, Action) or not isinstance(actions, Iterable):
+        raise TypeError(f"actions must be a list of Actions, not {type(actions).__name__}.")
+    checked: list[dict[str, Any]] = []
+    for action in actions:
+        if not isinstance(action, Action):
+            raise TypeError(f"actions must be Actions, not {action!r:.100}.")
+        name = check_name(action.name, "the name of an action")
+        label, translated = check_message(action.label, "label", params, NAME_LENGTH)
+        if not label.strip():
+            raise ValueError(f"The action {name!r} needs a label: it is what the reader sees.")
+        if any(name == other["name"] for other in checked):
+            raise ValueError(f"There are two actions named {name!r}.")
+        checked.append({"name": name, "label": label, "label_translated": translated})
+    if len(checked) > MAX_ACTIONS:
+        raise ValueError(f"There are {len(checked)} actions; at most {MAX_ACTIONS} are allowed.")
+    return checked
+
+
 def check_expires(expires: Any, said_at: datetime) -> datetime | None:
     """Return the time of expiry, given as a datetime or as a timedelta from when it is said."""
     if expires is None:
@@ -202,6 +233,25 @@ def restore_message(text: str, *, translated: bool) -> Any:
             return npgettext_lazy(context, singular, plural, counted)
         return ngettext_lazy(singular, plural, counted)
     return pgettext_lazy(context, message) if separator else gettext_lazy(message)
+
+
+def restore_actions(stored: list[dict[str, Any]]) -> list[Action]:
+    """Return the buttons of a notification as `check_actions()` was given them."""
+    return [
+        Action(one["name"], restore_message(one["label"], translated=one["label_translated"]))
+        for one in stored
+    ]
+
+
+def render_actions(stored: list[dict[str, Any]], params: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return the buttons of a notification in the language that is active."""
+    return [
+        {
+            "name": one["name"],
+            "label": render(one["label"], translated=one["label_translated"], params=params),
+        }
+        for one in stored
+    ]
 
 
 def render(text: str, *, translated: bool, params: Mapping[str, Any]) -> str:

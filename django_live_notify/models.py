@@ -157,6 +157,9 @@ class Receipt(models.Model):
     seen_at = models.DateTimeField(null=True, blank=True)
     read_at = models.DateTimeField(null=True, blank=True)
     archived_at = models.DateTimeField(null=True, blank=True)
+    # The one action that this reader took, by its name; both or none.
+    action = models.CharField(max_length=NAME_LENGTH, null=True, blank=True)
+    acted_at = models.DateTimeField(null=True, blank=True)
     # Set where a push to a topic or to everyone left this user out.
     excluded_at = models.DateTimeField(null=True, blank=True)
     changed_at = models.DateTimeField(null=True, blank=True)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -29,6 +29,7 @@ def compose(
     kind: str,
     icon: str,
     data: Any,
+    actions: Iterable[content.Action],
     params: Mapping[str, Any] | None,
     actor: Any,
     target: models.Model | None,
@@ -58,6 +59,7 @@ def compose(
         url=content.check_url(url),
         icon=content.check_url(icon, "icon"),
         data=content.check_json(data),
+        actions=content.check_actions(actions, values),
         actor=_check_actor(actor),
         target_type=target_type,
         target_id=target_id,

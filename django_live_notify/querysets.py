@@ -74,7 +74,7 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
     # What a reader has
 
     def for_user(self, user: Any) -> NotificationQuerySet:
-        """Return a user's inbox, annotated with `seen_at`, `read_at`, `archived_at` and `muted`.
+        """Return a user's inbox, annotated with its state: `seen_at`, `read_at` … `muted`, `acted`.
 
         Left out is what was retracted, what has expired, and what a newer one with the same tag
         replaced. Raises TypeError for what is no saved user.
@@ -207,6 +207,29 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
             if ids := rows._write_state(action, using, now):
                 _tell(self._reader.pk, action, ids, None, now, using)
         return len(ids)
+
+    def take_action(self, name: str) -> int:
+        """Note that the reader takes an action, and has read it; return on how many.
+
+        Where one was taken, it stays: of several at once, the first is the one. It is only noted;
+        `LIVE_NOTIFY_ON_ACTION` is not called.
+        """
+        using = router.db_for_write(self.model)
+        now = timezone.now()
+        rows = self._of_reader().using(using)
+        with transaction.atomic(using=using):
+            free = _receipts(self._reader, using).filter(acted_at=None)
+            taken = [
+                pk
+                for pk in rows._make_receipts(using)
+                if free.filter(notification_id=pk).update(
+                    action=name, acted_at=now, **_updates("read", now)
+                )
+            ]
+            if taken:
+                _tell(self._reader.pk, "read", taken, None, now, using)
+                _tell(self._reader.pk, "action", taken, None, now, using, name=name)
+        return len(taken)
 
     def mark_all(self, user: Any, action: str, *, up_to: int) -> None:
         """Do one of `ACTIONS` to a user's whole inbox up to an id: what is above it stays as it is.
@@ -370,6 +393,7 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
             muted=models.ExpressionWrapper(
                 models.Q(topic__in=_muted_topics(user)), output_field=models.BooleanField()
             ),
+            acted=models.F("receipt__action"),
         )
 
     def _filterable(self) -> NotificationQuerySet:
@@ -381,25 +405,30 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
         return rows.filter(pk__in=list(self.values_list("pk", flat=True)))
 
     def _write_state(self, action: str, using: str, now: datetime) -> list[int]:
-        """Write the state of the rows to receipts, which topics do not have until then."""
+        """Write the state of the rows to receipts; return their ids."""
+        ids = self._make_receipts(using)
+        receipts = _receipts(self._reader, using)
+        for start in range(0, len(ids), BATCH_SIZE):
+            batch = receipts.filter(notification_id__in=ids[start : start + BATCH_SIZE])
+            batch.update(**_updates(action, now))
+        return ids
+
+    def _make_receipts(self, using: str) -> list[int]:
+        """Make the receipts, which topics do not have until they are touched; return the ids."""
         from .models import Receipt
 
         state: Any = self
         rows = list(state.values_list("pk", "topic", "seen_at", "read_at"))
         key = self._reader.pk
         for start in range(0, len(rows), BATCH_SIZE):
-            batch = rows[start : start + BATCH_SIZE]
             Receipt.objects.using(using).bulk_create(
                 [
                     Receipt(recipient_id=key, notification_id=pk, seen_at=seen_at, read_at=read_at)
-                    for pk, topic, seen_at, read_at in batch
+                    for pk, topic, seen_at, read_at in rows[start : start + BATCH_SIZE]
                     if topic
                 ],
                 ignore_conflicts=True,
             )
-            Receipt.objects.using(using).filter(
-                recipient_id=key, notification_id__in=[pk for pk, *_ in batch]
-            ).update(**_updates(action, now))
         return [pk for pk, *_ in rows]
 
 
@@ -500,6 +529,12 @@ def _muted_topics(user: Any) -> models.QuerySet[Any]:
     return muted.values("topic")
 
 
+def _receipts(reader: Any, using: str) -> models.QuerySet[Any]:
+    from .models import Receipt
+
+    return Receipt.objects.using(using).filter(recipient_id=reader.pk)
+
+
 def is_late(written: datetime) -> bool:
     """Say whether a write of that time, committed now, needs to be stamped again.
 
@@ -551,6 +586,7 @@ def _tell(
     up_to: int | None,
     now: datetime,
     using: str,
+    **details: str,
 ) -> None:
     from .models import Follow, Notification, Receipt
 
@@ -572,6 +608,7 @@ def _tell(
             ids=ids,
             up_to=up_to,
             changed_at=changed_at,
+            **details,
         )
 
     transaction.on_commit(tell, using=using, robust=True)

@@ -138,6 +138,7 @@ def _pack(notification: Notification, expires: datetime | timedelta | None) -> d
         "body": notification.body,
         "body_translated": notification.body_translated,
         **{name: getattr(notification, name) for name in PLAIN},
+        "actions": notification.actions,
         "actor": actor if actor is None else str(actor),
         "target": [notification.target_type, notification.target_id],
         # A duration counts from the publication, a time stays what it is.
@@ -156,6 +157,7 @@ def _unpack(kept: Mapping[str, Any], using: str) -> Notification:
         content.restore_message(kept["title"], translated=kept["title_translated"]),
         body=content.restore_message(kept["body"], translated=kept["body_translated"]),
         **{name: kept[name] for name in PLAIN},
+        actions=content.restore_actions(kept["actions"]),
         actor=_find_user(kept["actor"], using),
         target=None,
         expires=None if seconds is None else timedelta(seconds=seconds),

@@ -14,7 +14,8 @@ from django.dispatch import Signal
 pushed = Signal()
 
 # A reader's state for notifications was changed.
-# reader: the user's key; action: "read", "unread", "seen", "archive" or "unarchive";
+# reader: the user's key; action: "read", "unread", "seen", "archive", "unarchive" or "action" (a
+# button was used; name: which);
 # ids: list of notification ids, or None; up_to: the id up to which everything changed, or None;
 # changed_at: the time that was stored with it.
 state_changed = Signal()

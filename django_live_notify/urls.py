@@ -13,6 +13,7 @@ urlpatterns = [
     path("inbox/", views.inbox, name="inbox"),
     *[path(f"{action}/", views.change, {"action": action}, name=action) for action in ACTIONS],
     path("message/", views.message, name="message"),
+    path("action/", views.action, name="action"),
     path("poll/", views.poll, name="poll"),
     path("events/", views.events, name="events"),
     path("socket/", views.socket, name="socket"),

@@ -26,6 +26,7 @@ from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.http import require_GET, require_POST
 
 from . import holding
+from .acting import act, parse_act
 from .conf import conf
 from .content import check_name
 from .inbox import change as change_inbox
@@ -134,6 +135,16 @@ def message(request: HttpRequest) -> HttpResponse:
     except (PermissionDenied, ValidationError) as error:
         raise refusal(error) from None
     return JsonResponse({"data": answer})
+
+
+@require_POST
+@csrf_protect
+@_for_readers
+def action(request: HttpRequest) -> HttpResponse:
+    """Carry out a button of one of the reader's notifications."""
+    act(request.user, parse_act(_read_json(request)))
+    inbox = Notification.objects.using(log.alias()).for_user(request.user)
+    return JsonResponse({"unread": inbox.count_unread()})
 
 
 @_non_atomic

@@ -24,7 +24,17 @@ STORE = {
     "signals",
     "walking",
 }
-ENTRY_POINTS = {"admin", "asgi", "consumers", "forms", "holding", "inbox", "urls", "views"}
+ENTRY_POINTS = {
+    "acting",
+    "admin",
+    "asgi",
+    "consumers",
+    "forms",
+    "holding",
+    "inbox",
+    "urls",
+    "views",
+}
 
 
 def imported_by(path: Path) -> set[str]:

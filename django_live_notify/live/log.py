@@ -339,7 +339,7 @@ def _find_receipts(users: list[Any], since: datetime) -> models.QuerySet[Receipt
 
 
 def _states(receipts: Any) -> models.QuerySet[Receipt, State]:
-    fields = ("changed_at", "read_at", "seen_at", "archived_at", "notification_id")
+    fields = ("changed_at", "read_at", "seen_at", "archived_at", "action", "notification_id")
     states: models.QuerySet[Receipt, State] = receipts.values(
         *fields, user_id=models.F("recipient_id")
     )
@@ -438,15 +438,15 @@ def _add_recipients(
     receipts = Receipt.objects.using(alias()).filter(
         notification_id__in=[pk for pk, *_ in rows], recipient_id__in=_pks(readers)
     )
-    for pk, recipient, excluded_at, *stamps in receipts.values_list(
-        "notification_id", "recipient_id", "excluded_at", "seen_at", "read_at", "archived_at"
+    states = ("seen_at", "read_at", "archived_at", "action")
+    for pk, recipient, excluded_at, *state in receipts.values_list(
+        "notification_id", "recipient_id", "excluded_at", *states
     ):
         if excluded_at is not None:
             excluded.add((pk, str(recipient)))
         else:
             followed = addressed[pk].get(str(recipient), Touched())
-            touched = Touched(*(stamp is not None for stamp in stamps))
-            addressed[pk][str(recipient)] = touched._replace(muted=followed.muted)
+            addressed[pk][str(recipient)] = Touched.of(*state, muted=followed.muted)
 
 
 def _add_followers(

@@ -20,7 +20,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
-from ..content import render
+from ..content import render, render_actions
 
 if TYPE_CHECKING:
     from ..models import Notification
@@ -221,6 +221,16 @@ class Touched(NamedTuple):
     read: bool = False
     archived: bool = False
     muted: bool = False
+    # The name of the action that they took.
+    acted: str = ""
+
+    @classmethod
+    def of(
+        cls, seen_at: Any, read_at: Any, archived_at: Any, action: str | None, *, muted: bool
+    ) -> Touched:
+        """Return what a receipt says, which may not be there."""
+        seen, read, archived = (at is not None for at in (seen_at, read_at, archived_at))
+        return cls(seen, read, archived, muted, action or "")
 
 
 def item(packed: Mapping[str, Any], touched: Touched = Touched()) -> dict[str, Any]:  # noqa: B008
@@ -230,17 +240,14 @@ def item(packed: Mapping[str, Any], touched: Touched = Touched()) -> dict[str, A
         item[name] = render(
             packed[name], translated=packed[f"{name}_translated"], params=packed["params"]
         )
+    item["actions"] = render_actions(packed["actions"], packed["params"])
     return {**item, **touched._asdict()}
 
 
 def item_of(notification: Any) -> dict[str, Any]:
     """Return a notification of `for_user()` as its reader gets it."""
-    touched = Touched(
-        notification.seen_at is not None,
-        notification.read_at is not None,
-        notification.archived_at is not None,
-        notification.muted,
-    )
+    state = (notification.seen_at, notification.read_at, notification.archived_at)
+    touched = Touched.of(*state, notification.acted, muted=notification.muted)
     return item(pack(notification), touched)
 
 
@@ -262,13 +269,14 @@ def notifications(
 def states(rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     """Yield the `state` frames that bring a client up to date, whatever it knew before.
 
-    A row is a receipt's state (`notification_id`, `seen_at`, `read_at`, `archived_at`), a topic
-    that is muted or not (`topic`, `muted_until`), or a reader's watermarks (`read_to`, `seen_to`),
-    which come first: receipts make exceptions.
+    A row is a receipt's state (`notification_id`, `seen_at`, `read_at`, `archived_at`, `action`), a
+    topic that is muted or not (`topic`, `muted_until`), or a reader's watermarks (`read_to`,
+    `seen_to`), which come first: receipts make exceptions.
     """
     ids: dict[str, list[int]] = {}
     # An exception from a mark, and the receipt that made it, may be the same row: read twice.
     receipts: dict[int, Mapping[str, Any]] = {}
+    acted: dict[str, list[int]] = {}
     marks: list[dict[str, Any]] = []
     mutes: list[dict[str, Any]] = []
     for row in rows:
@@ -287,10 +295,14 @@ def states(rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         ids.setdefault("archive" if row["archived_at"] else "unarchive", []).append(number)
         if row["seen_at"]:
             ids.setdefault("seen", []).append(number)
+        if row["action"]:
+            acted.setdefault(row["action"], []).append(number)
     yield from marks
     yield from mutes
     for action, changed in ids.items():
         yield from state(action, changed)
+    for name, changed in acted.items():
+        yield from state("action", changed, name=name)
 
 
 def muting(topic: str, until: datetime.datetime | None) -> dict[str, Any]:
@@ -300,10 +312,11 @@ def muting(topic: str, until: datetime.datetime | None) -> dict[str, Any]:
     return {"type": "state", "action": "mute", "topic": topic, "until": format_time(until)}
 
 
-def state(action: str, ids: list[int]) -> Iterator[dict[str, Any]]:
+def state(action: str, ids: list[int], **details: str) -> Iterator[dict[str, Any]]:
     """Yield the `state` frames for a change of these notifications."""
     for start in range(0, len(ids), IDS_PER_FRAME):
-        yield {"type": "state", "action": action, "ids": ids[start : start + IDS_PER_FRAME]}
+        part = ids[start : start + IDS_PER_FRAME]
+        yield {"type": "state", "action": action, "ids": part, **details}
 
 
 def bye(verdict: Verdict, after: tuple[float, float] = (0, 5)) -> dict[str, Any]:

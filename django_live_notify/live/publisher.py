@@ -88,10 +88,17 @@ def _on_pushed(notification: Any, recipients: list[Any] | None, **kwargs: Any) -
 
 
 def _on_state_changed(
-    reader: Any, action: str, ids: Any, up_to: Any, changed_at: Any, **kwargs: Any
+    reader: Any,
+    action: str,
+    ids: Any,
+    up_to: Any,
+    changed_at: Any,
+    name: str | None = None,
+    **kwargs: Any,
 ) -> None:
     frames = [{"type": "state", "action": action, "up_to": up_to}]
-    for frame in protocol.state(action, ids) if ids else frames:
+    details = {} if name is None else {"name": name}
+    for frame in protocol.state(action, ids, **details) if ids else frames:
         _announce_state(reader, frame, changed_at)
 
 

@@ -1,0 +1,69 @@
+"""Buttons of notifications: that each reader's choice reaches the site once.
+
+The receipt decides, in the transaction in which the site's function runs: of two tabs or devices
+one is first, and what fails, or dies halfway, was never done.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from asgiref.sync import async_to_sync
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import transaction
+
+from .conf import conf
+from .content import NAME_LENGTH
+from .inbox import refusal
+from .live import log, protocol
+from .live.protocol import CommandError
+from .models import Notification
+
+
+@dataclass(frozen=True)
+class Act:
+    """A button that was pressed."""
+
+    id: int
+    name: str
+
+
+def parse_act(keys: Any) -> Act:
+    """Return which button is meant. Raises CommandError for whatever says nothing clear."""
+    number, name = (keys.get("id"), keys.get("name")) if isinstance(keys, Mapping) else (None, None)
+    if not isinstance(number, int) or protocol.parse_id(number) is None:
+        raise CommandError("invalid", "id must be the id of a notification.")
+    if not isinstance(name, str) or not 0 < len(name) <= NAME_LENGTH:
+        raise CommandError("invalid", "name must be the name of an action.")
+    return Act(number, name)
+
+
+def act(user: Any, wanted: Act) -> None:
+    """Carry out an action of a user's own notification by LIVE_NOTIFY_ON_ACTION, once.
+
+    Raises CommandError where there is no such notification or action, where an action was taken
+    already, and where the site's function refuses. What else that raises is raised: then nothing
+    was done either.
+    """
+    function = conf.ON_ACTION
+    if function is None:
+        raise CommandError("forbidden", "This site takes no actions.")
+    if inspect.iscoroutinefunction(function):
+        function = async_to_sync(function)
+    using = log.alias()
+    mine = Notification.objects.using(using).for_user(user).by_row().filter(pk=wanted.id)
+    notification = mine.select_related("actor").first()
+    if notification is None:
+        raise CommandError("not_found", "There is no such notification.")
+    if all(action["name"] != wanted.name for action in notification.actions):
+        raise CommandError("unknown_action", "The notification has no such action.")
+    try:
+        with transaction.atomic(using=using):
+            if not mine.take_action(wanted.name):
+                raise CommandError("done", "An action was taken already.")
+            function(user, notification, wanted.name)
+    except (PermissionDenied, ValidationError) as error:
+        raise refusal(error) from None

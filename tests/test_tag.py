@@ -153,11 +153,20 @@ def test_the_texts_are_those_of_the_script() -> None:
         assert {key: ast.literal_eval(text) for key, text in pairs} == ui_texts()
 
 
-@pytest.mark.parametrize("language", ["de", "zh-hans"])
-def test_the_texts_are_translated_with_their_parameters(language: str) -> None:
-    with override("en"):
-        english = ui_texts()
-    with override(language):
-        for key, text in ui_texts().items():
-            assert text != english[key], key
-            assert re.findall(r"%\(\w+\)s", text) == re.findall(r"%\(\w+\)s", english[key])
+def test_the_elements_know_the_language_of_their_texts(alice: Any) -> None:
+    for language, direction in (("zh-hans", "ltr"), ("ar", "rtl")):
+        with override(language):
+            attributes = dict(Tags(render(alice)).found)["live-notify"]
+        assert (attributes["lang"], attributes["dir"]) == (language, direction)
+
+
+def test_options_become_attributes(alice: Any) -> None:
+    tags = dict(Tags(render(alice)).found)
+    assert tags["live-notify-bell"] == {"title-badge": None}
+    assert tags["live-notify-toasts"] == {}
+    tags = dict(Tags(render(alice, "title=False favicon=True sound=True desktop=True")).found)
+    assert tags["live-notify-bell"] == {"favicon": ""}
+    assert tags["live-notify-toasts"] == {"sound": "", "desktop": None}
+    tags = dict(Tags(render(alice, "favicon='/dot.svg' sound='/ping.mp3'")).found)
+    assert tags["live-notify-bell"] == {"title-badge": None, "favicon": "/dot.svg"}
+    assert tags["live-notify-toasts"] == {"sound": "/ping.mp3"}

@@ -5,7 +5,7 @@ from typing import Any
 from django import forms
 from django.contrib.auth.models import User
 
-from django_live_notify import EVERYONE, push
+from django_live_notify import EVERYONE, Action, push
 from django_live_notify.models import Notification
 
 
@@ -17,6 +17,7 @@ class PushForm(forms.Form):
     body = forms.CharField(required=False, widget=forms.Textarea(attrs={"rows": 2}))
     url = forms.CharField(label="Link", required=False, help_text="A path such as /connection/")
     level = forms.ChoiceField(choices=Notification.Level.choices)
+    ask = forms.BooleanField(label="Ask", required=False, help_text="With two buttons")
 
     def __init__(self, user: User, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -41,6 +42,8 @@ class PushForm(forms.Form):
         """Push what the form says. What push() refuses becomes an error of the form."""
         values = dict(self.cleaned_data)
         name = values.pop("to")
+        if values.pop("ask"):
+            values["actions"] = [Action("approve", "Approve"), Action("reject", "Reject")]
         to = EVERYONE if name == "*" else User.objects.get(username=name)
         try:
             push(to, values.pop("title"), actor=self.user, **values)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
 
-POLICY = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'"
+POLICY = os.environ.get(
+    "DEMO_POLICY",
+    "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'",
+)
 
 
 def content_security_policy(

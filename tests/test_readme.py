@@ -75,6 +75,41 @@ def test_the_example_of_scheduling(make_user: Any) -> None:
     assert [row.rendered_title for row in Scheduled.objects.pending()] == ["Stand-up"]
 
 
+def test_the_examples_of_buttons(make_user: Any) -> None:
+    class Leave:
+        """A model of a site, as far as the example uses it."""
+
+        answered_by: Any = None
+        objects: Any
+
+    class Manager:
+        def filter(self, pk: int, answered_by: None) -> Manager:
+            assert pk == 7
+            return self
+
+        def update(self, **values: Any) -> int:
+            if Leave.answered_by is not None:
+                return 0
+            Leave.answered_by = values["answered_by"]
+            return 1
+
+    Leave.objects = Manager()
+    alice, bob, carol = (make_user(name) for name in ("alice", "bob", "carol"))
+    names: dict[str, Any] = {
+        "managers": [bob, carol],
+        "request": SimpleNamespace(user=alice),
+        "leave": SimpleNamespace(pk=7),
+        "Leave": Leave,
+    }
+    exec(find_example("actions=["), names)
+    exec(find_example("def on_action"), names)
+    said = Notification.objects.for_user(bob).get()
+    assert [action["name"] for action in said.actions] == ["approve", "reject"]
+    names["on_action"](bob, said, "approve")
+    with pytest.raises(ValidationError):
+        names["on_action"](carol, said, "reject")
+
+
 def test_the_example_of_messages() -> None:
     names: dict[str, Any] = {}
     exec(find_example("def on_message"), names)
@@ -93,7 +128,7 @@ def test_the_example_of_testing() -> None:
 
 def test_every_example_is_run_or_is_a_step_of_the_installation() -> None:
     run = ["# views.py", "push(EVERYONE", "inbox = ", "schedule(user"]
-    run += ["def on_message", "class ExportTests"]
+    run += ["actions=[", "def on_action", "def on_message", "class ExportTests"]
     steps = [code for code in EXAMPLES if not any(words in code for words in run)]
     assert len(steps) == 5
     for code in steps:

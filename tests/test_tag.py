@@ -170,3 +170,12 @@ def test_options_become_attributes(alice: Any) -> None:
     tags = dict(Tags(render(alice, "favicon='/dot.svg' sound='/ping.mp3'")).found)
     assert tags["live-notify-bell"] == {"title-badge": None, "favicon": "/dot.svg"}
     assert tags["live-notify-toasts"] == {"sound": "/ping.mp3"}
+
+
+def test_a_site_replaces_the_bell_by_a_template(alice: Any, tmp_path: Path, settings: Any) -> None:
+    (tmp_path / "django_live_notify").mkdir()
+    source = '<live-notify-bell><b slot="title">{{ request.user.pk }}</b></live-notify-bell>'
+    (tmp_path / "django_live_notify" / "bell.html").write_text(source)
+    settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": [tmp_path]}]
+    html = render(alice)
+    assert f'<b slot="title">{alice.pk}</b></live-notify-bell><live-notify-toasts>' in html

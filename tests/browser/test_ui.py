@@ -184,6 +184,13 @@ push(bob, "alice asks for leave", body="From 2 to 9 December", actor=alice, {BUT
 """
 
 
+ARABIC = """
+push(bob, "تعذّر الدفع", body="رُفضت البطاقة.", level="error")
+push(bob, "تطلب أليس إجازة", body="من 2 إلى 9 ديسمبر، في المكتب C", actor=alice,
+     actions=[Action("approve", "موافقة"), Action("reject", "رفض")])
+"""
+
+
 @pytest.mark.parametrize("look", LOOKS)
 def test_axe_finds_nothing(look: str, site: Site, open_bob: Any, axe: str) -> None:
     bob = open_bob(reduced_motion="reduce", **LOOKS[look])
@@ -194,13 +201,13 @@ def test_axe_finds_nothing(look: str, site: Site, open_bob: Any, axe: str) -> No
     expect_accessible(bob, axe)
     keep(bob, f"{look}-empty")
     bob.page.keyboard.press("Escape")
-    site.shell(VARIETY)
+    site.shell(VARIETY + (ARABIC if look == "arabic" else ""))
     wait_until(lambda: len(bob.toasts) == 3, lambda: f"three toasts, there are {bob.toasts}")
     wait_until(lambda: bob.page.locator(f"{BELL} .badge").text_content() != "", "the badge")
     expect_accessible(bob, axe)
     keep(bob, f"{look}-toasts")
     bob.open_bell()
-    wait_until(lambda: len(bob.listed) == 17, "the list")
+    wait_until(lambda: len(bob.listed) >= 17, "the list")
     expect_accessible(bob, axe)
     keep(bob, f"{look}-open")
     bob.page.route("**/inbox/**", lambda route: route.abort())
@@ -653,6 +660,7 @@ def test_what_the_site_refuses_is_told_beside_the_button(site: Site, open_bob: A
     bob.page.focus(f"{BELL} button:text-is('Reject')")
     bob.page.keyboard.press("Enter")
     expect_text(bob, f"{BELL} .problem", "Somebody else has to answer this.")
+    expect_focus(bob, "Reject")
     keep(bob, "light-actions-refused")
     bob.page.route("**/action/**", lambda route: route.abort())
     bob.page.click(f"{BELL} button:text-is('Approve')")

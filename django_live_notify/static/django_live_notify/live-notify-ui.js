@@ -79,8 +79,8 @@ const STYLE = `
 button { font: inherit; color: inherit; background: none; border: 0; cursor: pointer; padding: 0; }
 button:focus-visible, a:focus-visible { outline: 2px solid var(--_accent); outline-offset: 2px; }
 .quiet { position: absolute; inline-size: 1px; block-size: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
-.title { font-weight: 600; overflow-wrap: anywhere; text-align: match-parent; }
-.body { color: var(--_muted); overflow-wrap: anywhere; white-space: pre-line; text-align: match-parent; }
+.title { font-weight: 600; overflow-wrap: anywhere; text-align: -webkit-match-parent; text-align: match-parent; }
+.body { color: var(--_muted); overflow-wrap: anywhere; white-space: pre-line; text-align: -webkit-match-parent; text-align: match-parent; }
 .info { --_level: var(--_info); } .success { --_level: var(--_success); }
 .warning { --_level: var(--_warning); } .error { --_level: var(--_error); }
 .main { flex: 1; min-inline-size: 0; }
@@ -100,7 +100,7 @@ button:focus-visible, a:focus-visible { outline: 2px solid var(--_accent); outli
 .action:hover { background: var(--_raised); }
 .action:first-child { border-color: transparent; background: var(--_accent); color: var(--_on-accent); }
 .action:first-child:hover { background: color-mix(in srgb, var(--_accent) 88%, var(--_text)); }
-.action:disabled { opacity: .6; cursor: progress; }
+.action[aria-disabled] { opacity: .6; cursor: progress; }
 .done { display: inline-flex; align-items: center; gap: 6px; color: var(--_success); font-weight: 500; }
 .done svg { inline-size: 18px; block-size: 18px; stroke-width: 2.4; }
 .problem { flex-basis: 100%; margin: 0; color: var(--_error); font-size: 13px; }
@@ -250,11 +250,13 @@ class LiveNotifyElement extends HTMLElement {
     const plan = JSON.stringify([!!safeUrl(item.url), item.icon, level(item), item.actions, item.acted, progressOf(item) !== null, acting]);
     if (holder.plan !== plan) {
       const { activeElement: held } = this.shadowRoot;
+      const { action } = holder.contains(held) ? held.dataset : {};
       const field = holder.contains(held) && held.closest("[data-field]").dataset.field;
       holder.plan = plan;
       holder.replaceChildren(this.template ? this.template.content.cloneNode(true) : this.layout());
       for (const place of holder.querySelectorAll("[data-field]")) this.build(place, item, acting);
-      if (field) (holder.querySelector(`button[data-field="${field}"]`) ?? holder.querySelector("a, button:not(:disabled)"))?.focus();
+      const places = [`[data-action="${CSS.escape(action ?? "")}"]`, `button[data-field="${field}"]`, "a, button"];
+      if (field) places.map((place) => holder.querySelector(place)).find(Boolean)?.focus({ preventScroll: true });
     }
     for (const place of holder.querySelectorAll("[data-field]")) this.update(place, item);
   }
@@ -332,7 +334,7 @@ class LiveNotifyElement extends HTMLElement {
       return [element("span", { class: "done", part: "done" }, [tick, element("span", { dir: "auto" }, label)])];
     }
     const buttons = actions.map(({ name, label }) =>
-      element("button", { class: "action", part: "action", type: "button", dir: "auto", "data-action": name, ...(pressed && { disabled: "" }) }, label));
+      element("button", { class: "action", part: "action", type: "button", dir: "auto", "data-action": name, ...(pressed && { "aria-disabled": "true" }) }, label));
     if (problem) buttons.push(element("p", { class: "problem", part: "problem", role: "alert" }, problem));
     return buttons;
   }
@@ -592,8 +594,8 @@ class Bell extends LiveNotifyElement {
     if (this.isOpen && !this.older.hidden && !this.#state) this.#seen?.observe(this.older);
     if (!focused || !this.isOpen) return;
     if (at >= 0 && !row.isConnected) this.focusRow(this.list.children[Math.min(at, items.length - 1)]);
-    else if (!focused.isConnected || focused.hidden) this.panel.focus({ preventScroll: true });
-    else if (this.shadowRoot.activeElement !== focused) focused.focus({ preventScroll: true });
+    else if (focused.hidden) this.panel.focus({ preventScroll: true });
+    else if (!this.shadowRoot.activeElement) (focused.isConnected ? focused : this.panel).focus({ preventScroll: true });
   }
 
   /** Bring the rows into the order of the items, moving and making as few as possible. */

@@ -379,6 +379,8 @@ def test_times_go_on(site: Site, open_bob: Any) -> None:
     expect_text(bob, f"{BELL} time", "now")
     bob.page.clock.fast_forward(200_000)
     expect_text(bob, f"{BELL} time", "3 minutes ago")
+    bob.page.clock.fast_forward(200_000)
+    expect_text(bob, f"{BELL} time", "7 minutes ago")
 
 
 # The tab
@@ -571,6 +573,9 @@ def test_what_somebody_looks_at_is_not_told_to_the_desktop(site: Site, open_page
     site.shell("push(bob, 'Tea', level='error')")
     bob.expect_toast("Tea")
     bob.open_bell()
+    bob.expect_listed("Tea")
+    # What was seen is lost on its way, so that the other tab cannot learn it by that.
+    bob.page.evaluate("document.querySelector('live-notify').client.markSeen = async () => {}")
     site.shell("push(bob, 'Cake', level='error')")
     bob.expect_listed("Cake", "Tea")
     other.expect_heard("Tea", "Cake")
@@ -615,6 +620,19 @@ def test_a_bar_moves_without_a_toast_for_each_step(site: Site, open_bob: Any) ->
     bob.expect_badge("2")
     site.shell(say(100))
     bob.expect_toast("Import: 100 %")
+
+
+def test_a_tag_is_told_again_when_it_comes_back_later(site: Site, open_bob: Any) -> None:
+    bob = open_bob(clock=True)
+    for number, told_again in (1, True), (2, False), (3, True):
+        site.shell(f"push(bob, 'Message {number}', tag='chat')")
+        wait_until(lambda number=number: f"Message {number}" in bob.heard, "the message")
+        if told_again:
+            bob.expect_toast(f"Message {number}")
+        assert bool(bob.toasts) is told_again
+        bob.page.clock.fast_forward(11_000 if number == 1 else 3_700_000)
+        expect_toasts(bob)
+        wait_until(lambda: bob.client("status") == "live", "the connection")
 
 
 # Actions

@@ -10,8 +10,8 @@ import pytest
 import django_live_notify
 from django_live_notify.consumers import LiveNotifyConsumer
 from django_live_notify.live.protocol import Verdict
-from django_live_notify.urls import urlpatterns
 from django_live_notify.templatetags.live_notify import live_notify
+from django_live_notify.urls import urlpatterns
 from tests.servers import ROOT
 
 PROTOCOL = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")

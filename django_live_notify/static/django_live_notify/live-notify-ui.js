@@ -539,7 +539,8 @@ class Bell extends LiveNotifyElement {
       if (action === "archive") this.#items.delete(item.id);
     }
     // What comes back has its place between others: the list is asked for anew.
-    if (action === "unarchive" && this.#loaded && ids.some((id) => !this.#items.has(id))) this.load();
+    const isMissing = (id) => id >= (this.#next ?? 0) && !this.#items.has(id);
+    if (action === "unarchive" && this.#loaded && ids?.some(isMissing)) this.load();
     this.show();
   }
 

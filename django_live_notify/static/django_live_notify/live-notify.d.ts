@@ -25,7 +25,9 @@ export interface Item<Data = any> {
   url: string;
   icon: string;
   data: Data;
-  actions: any[];
+  /** Its buttons, and the name of the one that the reader used, or "". */
+  actions: { name: string; label: string }[];
+  acted: string;
   actor: { id: number | string; name: string } | null;
   topic: string;
   tag: string;
@@ -62,9 +64,11 @@ export interface InboxQuery {
 
 /** Changed in this page, another tab or another device: the ids, or all up to one. */
 export interface StateChange {
-  action: "read" | "unread" | "seen" | "archive" | "unarchive";
+  action: "read" | "unread" | "seen" | "archive" | "unarchive" | "action";
   ids?: number[];
   up_to?: number;
+  /** Of an action: which button was used. */
+  name?: string;
 }
 
 export interface Close {

@@ -96,7 +96,14 @@ def axe() -> str:
     if not script.exists():
         beside = Path(find_node()).with_name("npm")
         npm = str(beside) if beside.exists() else "npm"
-        command = [npm, "install", "--no-audit", "--no-fund", "--no-package-lock"]
+        command = [
+            npm,
+            "install",
+            "--ignore-scripts",
+            "--no-audit",
+            "--no-fund",
+            "--no-package-lock",
+        ]
         subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     return script.read_text(encoding="utf-8")
 

@@ -293,7 +293,8 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
         limit: int | None = None,
     ) -> NotificationQuerySet:
         """Return the first rows between two ids, in order: cheap however large the inbox is."""
-        stretch = Stretch(above, MAX_ID if below is None else below, newest_first, limit)
+        top = MAX_ID if below is None else min(below, MAX_ID)
+        stretch = Stretch(above, top, newest_first, limit)
         found = self._walk(stretch)
         if found is None:
             rows = self.filter(pk__gt=stretch.above, pk__lt=stretch.below)

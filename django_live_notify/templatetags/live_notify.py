@@ -1,4 +1,4 @@
-"""`{% live_notify %}`: the client, the bell and the toasts of a page."""
+"""`{% live_notify %}`, and a function like it: the client, the bell and the toasts of a page."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 
 from django import template
 from django.middleware.csrf import get_token
+from django.template.loader import render_to_string
 from django.urls import reverse
+from django.utils.safestring import SafeString
 from django.utils.translation import get_language, get_language_bidi, gettext, ngettext
 
 from ..live import protocol
@@ -62,6 +64,16 @@ def live_notify(
         "request": request,
         "nonce": _find_nonce(context, request),
     }
+
+
+def render_live_notify(request: Any, **options: Any) -> SafeString:
+    """Render what the tag renders, for templates that have no tags, such as those of Jinja2.
+
+    The options are those of the tag. The template stays one of Django's: `TEMPLATES` needs their
+    engine, with `APP_DIRS`, beside the other one, as the admin does.
+    """
+    context = live_notify({"request": request}, **options)
+    return SafeString(render_to_string("django_live_notify/live_notify.html", context))
 
 
 def ui_texts() -> dict[str, str | dict[str, str]]:

@@ -13,8 +13,36 @@ RECIPES = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
 BASE = """{% load live_notify %}<!doctype html>
 <html lang="en">
 <head><meta charset="utf-8"><title>Recipes</title></head>
-<body>{% live_notify %}{% block content %}{% endblock %}</body>
+<body>{% block client %}{% live_notify %}{% endblock %}{% block content %}{% endblock %}</body>
 </html>
+"""
+
+# A page of a recipe; React brings the element itself.
+PAGE = """{% extends "base.html" %}{% load live_notify static %}
+{% block client %}{% if name != "react" %}{% live_notify %}{% endif %}{% endblock %}
+{% block content %}
+{% include template %}
+<script type="module" src="{% static script %}"></script>
+{% endblock %}
+"""
+
+URLS = """from django.shortcuts import render
+from django.urls import include, path
+
+def show(request, name):
+    context = {"template": f"inbox/{name}.html", "script": f"inbox/{name}.bundle.js", "name": name}
+    return render(request, "recipe.html", context)
+
+urlpatterns = [
+    path("inbox/", include("inbox.urls")),
+    path("recipes/<name>/", show),
+    path("", include("demo_site.urls")),
+]
+"""
+
+SETTINGS = """from demo_site.settings import *
+INSTALLED_APPS = [*INSTALLED_APPS, "inbox"]
+ROOT_URLCONF = "recipes_urls"
 """
 
 
@@ -31,7 +59,14 @@ def find_recipes() -> dict[str, str]:
 
 def write_recipes(directory: Path) -> None:
     """Write each block to its file, and the app and the template that sites have of their own."""
-    files = {"inbox/__init__.py": "", "inbox/templates/base.html": BASE, **find_recipes()}
+    files = {
+        "inbox/__init__.py": "",
+        "inbox/templates/base.html": BASE,
+        "inbox/templates/recipe.html": PAGE,
+        "recipes_urls.py": URLS,
+        "recipes_settings.py": SETTINGS,
+        **find_recipes(),
+    }
     for path, text in files.items():
         file = directory / path
         file.parent.mkdir(parents=True, exist_ok=True)

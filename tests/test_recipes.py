@@ -14,7 +14,7 @@ from django.urls import clear_url_caches
 
 from django_live_notify import push
 from django_live_notify.models import Notification
-from tests.recipes import find_recipes, write_recipes
+from tests.recipes import write_recipes
 
 pytestmark = pytest.mark.django_db
 
@@ -117,7 +117,3 @@ def test_jinja2_renders_the_client_for_who_is_signed_in(
     request.user = AnonymousUser()
     html = render_to_string("inbox/page.html", {}, request)
     assert "<header>" in html and "live-notify" not in html
-
-
-def test_each_block_names_its_file() -> None:
-    assert find_recipes()

@@ -1,4 +1,4 @@
-/** The parts of a browser that Node lacks, small and obedient: sockets, storage, fetch, events. */
+/** The parts of a browser that Node lacks, small and obedient: sockets, streams, storage, fetch, events. */
 
 export class FakeSocket {
   static all = [];
@@ -36,6 +36,54 @@ export class FakeSocket {
   }
 
   sentOf(type) { return this.sent.filter((frame) => frame.type === type); }
+}
+
+/** What a request for an event stream is answered with; its frames come when the test says so. */
+export class FakeStream {
+  static all = [];
+  static get last() { return FakeStream.all.at(-1); }
+
+  constructor(request) {
+    Object.assign(this, { request, aborted: false });
+    FakeStream.all.push(this);
+    this.body = new ReadableStream({ start: (controller) => { this.controller = controller; } });
+    request.signal.addEventListener("abort", () => {
+      this.aborted = true;
+      this.controller.error(request.signal.reason);
+    });
+  }
+
+  get query() { return this.request.url.searchParams; }
+
+  refuse(status, body = {}) {
+    return { ok: status < 400, status, headers: new Headers(), json: async () => body };
+  }
+
+  accept(type = "text/event-stream; charset=utf-8") {
+    return { ok: true, status: 200, headers: new Headers({ "Content-Type": type }), body: this.body };
+  }
+
+  /** Wherever the network cuts it. */
+  write(...pieces) {
+    for (const piece of pieces) this.controller.enqueue(typeof piece === "string" ? new TextEncoder().encode(piece) : piece);
+    return settleStreams();
+  }
+
+  receive(...frames) { return this.write(frames.map((frame) => `data: ${JSON.stringify(frame)}\n\n`).join("")); }
+
+  ready(keys = {}) {
+    return this.receive({ type: "ready", version: 1, user: "7", unread: 0, reset: false, heartbeat: 25, cursor: "1.e.0", ...keys });
+  }
+
+  end() {
+    this.controller.close();
+    return settleStreams();
+  }
+
+  cut() {
+    this.controller.error(new TypeError("network error"));
+    return settleStreams();
+  }
 }
 
 export class FakeStorage {
@@ -130,6 +178,7 @@ export function makeBrowser() {
   const browser = {
     requests: [],
     answer: () => { throw new TypeError("Failed to fetch"); },
+    events: (stream) => stream.refuse(501, { code: "unsupported" }), // as where nothing is held
     wake: (name) => window.dispatchEvent(new Event(name)),
     hide(hidden) {
       globalThis.document.visibilityState = hidden ? "hidden" : "visible";
@@ -137,6 +186,7 @@ export function makeBrowser() {
     },
   };
   FakeSocket.all = [];
+  FakeStream.all = [];
   Object.assign(globalThis, {
     WebSocket: FakeSocket,
     localStorage: new FakeStorage(),
@@ -147,9 +197,10 @@ export function makeBrowser() {
     removeEventListener: window.removeEventListener.bind(window),
     async fetch(url, options) {
       const request = { url: new URL(url), ...options, body: options.body && JSON.parse(options.body) };
+      if (request.url.pathname.endsWith("/events/")) return browser.events(new FakeStream(request));
       browser.requests.push(request);
       const { status = 200, ...body } = await browser.answer(request);
-      return { ok: status < 400, status, json: async () => body };
+      return { ok: status < 400, status, headers: new Headers(), json: async () => body };
     },
   });
   // No locks, as on a site without https, unless a test has tabs.
@@ -166,4 +217,9 @@ export function makeBrowser() {
 /** Let everything that is already promised happen. */
 export async function settle() {
   for (let turn = 0; turn < 50; turn++) await Promise.resolve();
+}
+
+/** The same where bytes go through streams, which take turns of the event loop. */
+export async function settleStreams() {
+  for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve));
 }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { beforeEach, describe, mock, test } from "node:test";
 
-import { FakeSocket, FakeStorage, makeBrowser, settle } from "./browser.js";
+import { FakeSocket, FakeStorage, FakeStream, makeBrowser, settle, settleStreams } from "./browser.js";
 import { LiveNotify, Memory, backoff, parseCursor, verdict } from "../../django_live_notify/static/django_live_notify/live-notify.js";
 import { support } from "../../django_live_notify/static/django_live_notify/live-notify-fallback.js";
 
@@ -757,6 +757,239 @@ describe("polling", () => {
     await settle();
     assert.equal(client.status, "stopped");
     assert.equal(of("close").at(-1).code, 4510);
+  });
+});
+
+describe("event streams", () => {
+  /** A page whose socket is refused, and whose stream waits for frames. */
+  async function streaming(options) {
+    const made = make(options);
+    browser.events = (stream) => stream.accept();
+    made.client.start();
+    FakeSocket.last.end();
+    await settleStreams();
+    return made;
+  }
+
+  async function step(milliseconds) {
+    mock.timers.tick(milliseconds);
+    await settleStreams();
+  }
+
+  test("bring frames where no socket comes through", async () => {
+    const { client, titles } = await streaming({ token: "secret" });
+    assert.equal(client.status, "connecting");
+    await FakeStream.last.ready({ unread: 2, cursor: "1.e.4" });
+    assert.deepEqual([client.status, client.transport, client.unread, client.cursor], ["live", "eventstream", 2, "1.e.4"]);
+    await FakeStream.last.receive(frame([5, 6], { cursor: "1.e.6" }), frame([7]));
+    assert.deepEqual([titles(), client.cursor], [["n5", "n6", "n7"], "1.e.6"]);
+    assert.equal(FakeStream.last.request.headers.Authorization, "Bearer secret");
+    assert.deepEqual([FakeStream.all.length, browser.requests.length], [1, 0]);
+  });
+
+  test("are read wherever the network cuts them, within a letter, too", async () => {
+    const { titles } = await streaming();
+    await FakeStream.last.ready();
+    const bytes = new TextEncoder().encode(`id: 1.e.1\ndata: ${JSON.stringify(frame([item(1, { title: "größer 大" })]))}\n\n`);
+    await FakeStream.last.write(...Array.from(bytes, (byte) => Uint8Array.of(byte)));
+    assert.deepEqual(titles(), ["größer 大"]);
+  });
+
+  test("without ready are buffered by a proxy, and polls are held instead", async () => {
+    const { client } = await streaming();
+    let held;
+    browser.answer = ({ url }) => (url.searchParams.get("known") === "k1" ? new Promise((resolve) => { held = resolve; }) : { ...POLL, next: 0, known: "k1" });
+    await step(4_900);
+    assert.equal(client.status, "connecting");
+    await step(100);
+    assert.equal(FakeStream.last.aborted, true);
+    assert.deepEqual([client.status, client.transport], ["live", "poll"]);
+    await step(0);
+    assert.deepEqual(browser.requests.map(({ url }) => url.searchParams.get("wait")), ["25", "25"]);
+    held({ ...POLL, items: [item(3)], next: 0, known: "k2" });
+    await settleStreams();
+    await step(0);
+    assert.deepEqual(browser.requests.at(-1).url.searchParams.get("known"), "k2");
+  });
+
+  for (const [what, refuse] of [
+    ["501, where nothing is held", (stream) => stream.refuse(501, { code: "unsupported" })],
+    ["404", (stream) => stream.refuse(404)],
+    ["403 by a proxy", (stream) => stream.refuse(403)],
+    ["a page of something else", (stream) => stream.accept("text/html")],
+  ]) {
+    test(`are done without after ${what}`, async () => {
+      const { client } = make();
+      browser.events = refuse;
+      browser.answer = () => POLL;
+      client.start();
+      FakeSocket.last.end();
+      await settleStreams();
+      assert.deepEqual([client.status, client.transport, FakeStream.all.length], ["live", "poll", 1]);
+    });
+  }
+
+  for (const status of [502, 503, 504]) {
+    test(`and ${status} are an outage, in which nothing else is tried`, async () => {
+      const { client } = make();
+      browser.events = (stream) => stream.refuse(status);
+      browser.answer = () => POLL;
+      client.start();
+      FakeSocket.last.end();
+      await settleStreams();
+      assert.deepEqual([client.status, browser.requests.length], ["waiting", 0]);
+      await step(2_000);
+      assert.equal(FakeSocket.all.length, 2);
+    });
+  }
+
+  test("stop at a verdict", async () => {
+    const { client, of } = make();
+    browser.events = (stream) => stream.refuse(403, { code: 4510, message: "Not logged in." });
+    client.start();
+    FakeSocket.last.end();
+    await settleStreams();
+    assert.deepEqual([client.status, of("close").at(-1).code, browser.requests.length], ["stopped", 4510, 0]);
+  });
+
+  test("stop at a bye that says so, and go back to a socket at any other", async () => {
+    for (const [code, status] of [[4511, "stopped"], [4000, "waiting"]]) {
+      localStorage.removeItem("live-notify:fallback");
+      const { client } = await streaming();
+      await FakeStream.last.ready();
+      await FakeStream.last.receive({ type: "bye", code, reason: "", retry: true, after: [1, 2] });
+      assert.deepEqual([client.status, FakeStream.last.aborted], [status, true]);
+      client.stop();
+    }
+  });
+
+  test("that are cut or may last no longer go on by the cursor, without a socket or a poll", async () => {
+    const { client } = await streaming();
+    await FakeStream.last.ready({ cursor: "1.e.4" });
+    await step(5_000);
+    await step(1_000);
+    FakeSocket.last.end();
+    await settleStreams();
+    await FakeStream.last.ready({ cursor: "1.e.5" });
+    const ends = [
+      [(stream) => stream.cut(), 5_000],
+      [(stream) => stream.end(), 5_000],
+      [(stream) => stream.receive({ type: "bye", code: 4003, reason: "", retry: true, after: [0, 1] }), 1_000],
+    ];
+    for (const [end, pause] of ends) {
+      const count = FakeStream.all.length;
+      await end(FakeStream.last);
+      assert.equal(FakeStream.all.length, count);
+      await step(pause);
+      assert.equal(FakeStream.all.length, count + 1);
+      assert.equal(FakeStream.last.query.get("cursor"), "1.e.5");
+      await FakeStream.last.ready();
+    }
+    assert.deepEqual([client.status, FakeSocket.all.length, browser.requests.length], ["live", 2, 0]);
+  });
+
+  test("that are cut by an outage are followed by a socket", async () => {
+    const { client } = await streaming();
+    await FakeStream.last.ready();
+    browser.events = () => { throw new TypeError("Failed to fetch"); };
+    await FakeStream.last.cut();
+    await step(5_000);
+    assert.equal(client.status, "waiting");
+    await step(2_000);
+    assert.deepEqual([FakeSocket.all.length, browser.requests.length], [2, 0]);
+  });
+
+  test("give way to a socket soon, and later every five minutes", async () => {
+    const { client } = await streaming();
+    await FakeStream.last.ready();
+    await step(5_000);
+    await step(1_000);
+    assert.deepEqual([FakeSocket.all.length, FakeStream.last.aborted], [2, true]);
+    FakeSocket.last.end();
+    await settleStreams();
+    await FakeStream.last.ready();
+    const began = Date.now();
+    while (FakeSocket.all.length < 3) {
+      await step(5_000);
+      if (FakeSocket.all.length < 3) await FakeStream.last.receive({ type: "ping" });
+    }
+    assert.ok(Date.now() - began >= 300_000 && Date.now() - began <= 305_000);
+    FakeSocket.last.ready();
+    assert.equal(client.transport, "websocket");
+  });
+
+  test("that fall silent are given up", async () => {
+    const { client } = await streaming();
+    await FakeStream.last.ready();
+    await step(5_000);
+    await step(1_000);
+    FakeSocket.last.end();
+    await settleStreams();
+    await FakeStream.last.ready();
+    await step(35_000);
+    assert.deepEqual([client.status, FakeStream.last.aborted], ["waiting", true]);
+  });
+
+  test("end with the client", async () => {
+    const { client } = await streaming();
+    await FakeStream.last.ready();
+    client.stop();
+    await step(600_000);
+    assert.deepEqual([FakeStream.all.length, FakeStream.last.aborted, browser.requests.length], [1, true, 0]);
+  });
+
+  test("have commands by POST", async () => {
+    const { client, of } = await streaming();
+    await FakeStream.last.ready({ unread: 3 });
+    browser.answer = ({ url }) => (url.pathname.endsWith("message/") ? { data: "answer" } : { unread: 2 });
+    assert.equal(await client.send("ask", { a: 1 }), "answer");
+    await client.markRead(4);
+    assert.deepEqual(browser.requests.map(({ url, method, body }) => [url.pathname, method, body]), [
+      ["/live-notify/message/", "POST", { name: "ask", data: { a: 1 } }],
+      ["/live-notify/read/", "POST", { ids: [4] }],
+    ]);
+    assert.deepEqual([client.unread, of("state")], [3, []], "the stream tells it, in order");
+    browser.answer = () => ({ status: 400, code: "forbidden", message: "No." });
+    await assert.rejects(client.send("ask"), { code: "forbidden", message: "No." });
+    await assert.rejects(client.send("ask", new ArrayBuffer(2)), { code: "invalid" });
+  });
+
+  test("are opened anew to join and leave a topic", async () => {
+    const { client } = await streaming();
+    const emitted = [];
+    client.addEventListener("emitted", ({ detail }) => emitted.push(detail.name));
+    await FakeStream.last.ready();
+    await Promise.all([client.join("a,b"), client.join("c")]);
+    await step(0);
+    assert.deepEqual([FakeStream.all.length, FakeStream.last.query.getAll("join")], [2, ["a,b", "c"]]);
+    await FakeStream.last.ready();
+    await FakeStream.last.receive({ type: "emitted", name: "typing", topic: "c", data: null });
+    assert.deepEqual(emitted, ["typing"]);
+    await client.leave("c");
+    await step(0);
+    assert.deepEqual(FakeStream.last.query.getAll("join"), ["a,b"]);
+  });
+});
+
+describe("held polls", () => {
+  test("wait for less where a proxy waits for less", async () => {
+    const { client } = make();
+    browser.answer = ({ url }) => (url.searchParams.get("wait") > 10 ? { status: 504 } : { ...POLL, next: 0, known: "k" });
+    client.start();
+    FakeSocket.last.end();
+    await settle();
+    assert.deepEqual(browser.requests.map(({ url }) => url.searchParams.get("wait")), ["25", "12", "6"]);
+    assert.deepEqual([client.status, client.transport], ["live", "poll"]);
+  });
+
+  test("tell at once what was changed here", async () => {
+    const { client, of } = make();
+    browser.answer = ({ method }) => (method === "POST" ? { unread: 1 } : { ...POLL, unread: 2 });
+    client.start();
+    FakeSocket.last.end();
+    await settle();
+    await client.markRead([3]);
+    assert.deepEqual([client.unread, of("state")[0].ids], [1, [3]]);
   });
 });
 

@@ -133,8 +133,14 @@ export interface Options {
 export interface Hooks {
   /** Where the socket is. */
   url: string;
-  /** Ask a path of the include, such as "poll/", for what was missed since the cursor. */
-  ask(path: string): Promise<any>;
+  /**
+   * Get a path of the include, such as "poll/", or post a body to it. With a signal, which then is
+   * what ends it, resolves to the response, and to its JSON otherwise. An answer that is none is a
+   * LiveNotifyError, with the status as its code where the server gave none.
+   */
+  ask(path: string, query?: object, body?: object | null, signal?: AbortSignal): Promise<any>;
+  /** From where a connection goes on, with the topics to join. */
+  place(): { cursor?: string | null; since: string; seen?: number; join: string[] };
   /** The transport takes frames: the client greets. */
   hello(): void;
   hear(frame: Frame): void;
@@ -172,7 +178,7 @@ export class LiveNotify extends EventTarget {
   /** Bytes that the socket has not sent yet; where another tab has it, that were not answered yet. */
   readonly bufferedAmount: number;
 
-  /** What is tried where no socket comes through, and what is used instead of one just now. */
+  /** What is tried where no socket comes through (streams, then polls), and what is used just now. */
   fallback: OpenTransport | null;
   instead: OpenTransport | null;
 
@@ -185,14 +191,18 @@ export class LiveNotify extends EventTarget {
    * Send something to the site's LIVE_NOTIFY_ON_MESSAGE; resolves to what that returns. Waits for
    * up to half a minute for a connection, and while more than 64 KiB are not sent yet. What was
    * sent and not answered when the connection is lost is rejected ("lost") and not sent again.
+   * Bytes go by a socket alone; by an event stream or polls they are rejected ("invalid").
    */
   send<Answer = any>(name: string, data?: Json | Binary): Promise<Answer>;
 
-  /** Hear what is emitted to a topic, on this connection and those that follow it. */
+  /**
+   * Hear what is emitted to a topic, on this connection and those that follow it. Only a socket
+   * tells whether that is allowed; elsewhere nothing is heard where it is not.
+   */
   join(topic: string): Promise<void>;
   leave(topic: string): Promise<void>;
 
-  /** Changes of state are made by HTTP where there is no socket. */
+  /** Changes of state are made by HTTP where there is no connection. */
   markRead(ids: number | readonly number[]): Promise<void>;
   markUnread(ids: number | readonly number[]): Promise<void>;
   markSeen(ids: number | readonly number[]): Promise<void>;

@@ -203,8 +203,8 @@ export class LiveNotify extends EventTarget {
   async inbox(query) {
     const page = await this.#fetch("inbox/", query);
     this.#note(page.items);
-    // A socket may have told a later count.
-    if (this.transport !== "websocket") this.#setUnread(page.unread);
+    // A connection may have told a later count.
+    if (!this.transport) this.#setUnread(page.unread);
     return page;
   }
 
@@ -241,7 +241,8 @@ export class LiveNotify extends EventTarget {
     const best = globalThis.WebSocket ? openSocket : this.fallback;
     const link = (tab ? this.#openTab : this.instead ?? best).call(this, {
       url: this.#url("socket/").replace("http", "ws"),
-      ask: (path) => this.#fetch(path, this.#place()),
+      ask: (...what) => this.#fetch(...what),
+      place: () => this.#place(),
       hello: mine(() => this.#hello()),
       hear: mine((frame) => this.#hear(frame)),
       end: mine((why) => this.#ended(why)),
@@ -251,12 +252,12 @@ export class LiveNotify extends EventTarget {
 
   #hello() {
     const { token } = this.#options;
-    this.#transmit({ type: "hello", ...this.#place(), user: this.user, token, join: this.#joined() });
+    this.#transmit({ type: "hello", ...this.#place(), user: this.user, token });
   }
 
   #place() {
     const { cursor, time, ring } = this.#memory;
-    return { cursor, since: time, seen: Math.max(0, ...ring) || undefined };
+    return { cursor, since: time, seen: Math.max(0, ...ring) || undefined, join: this.#joined() };
   }
 
   #ended({ code = 1006, reason = "", wasClean = false, after }) {
@@ -545,8 +546,7 @@ export class LiveNotify extends EventTarget {
   #send(command) {
     const until = Date.now() + PATIENCE;
     const sent = this.#turn.then(async () => {
-      while (this.transport !== "websocket" || this.bufferedAmount > FULL) {
-        if (this.status === "stopped" || this.transport === "poll" || Date.now() >= until) break;
+      while ((!this.transport || this.bufferedAmount > FULL) && this.status !== "stopped" && Date.now() < until) {
         await new Promise((resolve) => {
           this.#resume = resolve;
           setTimeout(resolve, 50);
@@ -561,7 +561,7 @@ export class LiveNotify extends EventTarget {
 
   #request(command) {
     return new Promise((resolve, reject) => {
-      if (this.transport !== "websocket") throw failure();
+      if (!this.transport) throw failure();
       const packed = pack(command);
       this.#pending.set(++this.#refs, { resolve, reject, size: packed.size ?? packed.length });
       this.#transmit({ ...command, ref: this.#refs });
@@ -576,35 +576,36 @@ export class LiveNotify extends EventTarget {
     request ? request.reject(error) : this.#dispatch("error", error);
   }
 
-  /** Idempotent: what the socket lost is made by HTTP. */
+  /** Idempotent: what the connection lost is made by HTTP. */
   async #change(action, ids, keys = { ids: [ids].flat() }) {
     if (keys.ids?.length === 0) return;
     try {
-      if (this.transport === "websocket") return void (await this.#request({ type: action, ...keys }));
+      if (this.transport) return void (await this.#request({ type: action, ...keys }));
     } catch (error) {
       if (error.code !== "lost") throw error;
     }
     const { unread } = await this.#fetch(`${action}/`, {}, keys);
-    // A socket tells it, in order with other changes.
-    if (this.transport === "websocket") return;
+    // A connection tells it, in order with other changes.
+    if (this.transport) return;
     this.#changed({ type: "state", action, ...keys });
     this.#setUnread(unread);
   }
 
-  async #fetch(path, query, body) {
+  async #fetch(path, query, body, signal) {
     const { csrfToken = "", token } = this.#options;
     const response = await fetch(this.#url(path, { ...query, user: this.user }), {
       method: body ? "POST" : "GET",
       body: body && JSON.stringify(body),
       keepalive: !!body,
       // Browsers wait for minutes on a silent connection.
-      signal: AbortSignal.timeout(GRACE),
+      signal: signal ?? AbortSignal.timeout(GRACE),
       headers: {
         "Content-Type": "application/json",
         "X-CSRFToken": csrfToken,
         ...(token && { Authorization: `Bearer ${token}` }),
       },
     });
+    if (signal && response.ok) return response;
     const answer = await response.json().catch(() => ({}));
     const { code = response.status, message = `HTTP ${code}` } = answer;
     if (!response.ok) throw failure(code, message);

@@ -34,6 +34,7 @@ export function open({ ask, place, hear, end }) {
   let request; // that waits for the server
   let known = "-"; // nothing yet
   let wait = HELD;
+  let streaming;
   let closed = false;
 
   function close() {
@@ -78,7 +79,8 @@ export function open({ ask, place, hear, end }) {
     request?.abort();
     if (closed || probes()) return;
     request = new AbortController();
-    return Date.now() < polling ? poll(request) : stream(request);
+    streaming = Date.now() >= polling;
+    return streaming ? stream(request) : poll(request);
   }
 
   function asking(path, query, signal) {
@@ -109,7 +111,7 @@ export function open({ ask, place, hear, end }) {
             later(until - Date.now());
             frame.transport = "eventstream";
           }
-          // All that may be sent without an answer was: it goes on elsewhere, not by a socket.
+          // As much as may be sent without an answer: the next stream acknowledges it.
           if (frame.type === "bye" && frame.code === 4003) return later(frame.after[1] * 1_000);
           hear(frame);
           if (closed || signal.aborted) return;
@@ -173,7 +175,7 @@ export function open({ ask, place, hear, end }) {
     }
     const answer = await ask(`${type}/`, {}, body);
     // A stream tells it, in order with other changes.
-    if ("unread" in answer && Date.now() < polling) {
+    if ("unread" in answer && !streaming) {
       hear({ type: "state", action: type, ...body });
       hear({ type: "unread", unread: answer.unread });
     }

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.browser.pages import FAST
-from tests.servers import Postgres, Redis, Site, running
+from tests.servers import Nginx, Postgres, Redis, Site, running
 
 pytestmark = pytest.mark.browser
 
@@ -54,6 +54,38 @@ def test_three_lines_are_enough_under_wsgi_and_two_more_with_runserver(
         bob.page.click("live-notify-bell button:has-text('Mark all as read')")
         bob.expect_badge("")
         assert bob.heard == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("transport", "directives"),
+    [
+        ("eventstream", ("proxy_buffering on", "proxy_http_version 1.1")),
+        ("eventstream", ("proxy_buffering off", "proxy_http_version 1.1")),
+        ("poll", ("proxy_ignore_headers X-Accel-Buffering", "proxy_buffering on")),
+    ],
+    ids=["buffering unless asked not to", "not buffering", "buffering whatever is asked"],
+)
+def test_behind_a_proxy_without_upgrades_what_comes_through_is_used(
+    transport: str, directives: tuple[str, ...], open_page: Any
+) -> None:
+    # Between polls that are not held nothing would come in time.
+    with (
+        running(Site("uvicorn", settings='{"SWEEP_INTERVAL": 0.3, "POLL_INTERVAL": 600}')) as site,
+        running(Nginx(site, *directives)) as nginx,
+    ):
+        bob = open_page(site)
+        bob.page.goto(f"{nginx.url}/login/")
+        bob.page.click("button:has-text('Sign in as bob')")
+        bob.until_live(transport)
+        site.shell("push(bob, 'one'); push(EVERYONE, 'two')")
+        bob.expect_heard("one", "two")
+        bob.expect_badge("2")
+        bob.open_bell()
+        bob.page.click("live-notify-bell button:has-text('Mark all as read')")
+        bob.expect_badge("")
+        site.shell("push(bob, 'three')")
+        bob.expect_heard("one", "two", "three")
+        assert bob.heard == ["one", "two", "three"]
 
 
 def test_hashed_static_files_and_a_strict_policy_are_no_matter(open_page: Any) -> None:

@@ -11,6 +11,7 @@ import pytest
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db import connection
+from django.utils import translation
 
 from tests.servers import Postgres, Redis, find_program, running
 
@@ -32,6 +33,13 @@ def _remove_database_directory() -> Iterator[None]:
     yield
     if connection.vendor == "sqlite":
         shutil.rmtree(Path(settings.DATABASES["default"]["NAME"]).parent, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def _language_of_the_settings() -> Iterator[None]:
+    yield
+    # A request by a test's client leaves that of its reader behind.
+    translation.deactivate()
 
 
 @pytest.fixture

@@ -58,6 +58,7 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
     """Notifications; after `for_user()` those of one reader, with their state."""
 
     _reader: Any = None
+    _fields: tuple[Any, ...] | None  # Django's own: those of values()
     # The conditions that make it an inbox, and part of one: a walk has its own words for them.
     _addressing: tuple[Any, ...] = ()
     _conditions: tuple[Any, ...] = ()
@@ -77,10 +78,12 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
         """Return a user's inbox, annotated with its state: `seen_at`, `read_at` … `muted`, `acted`.
 
         Left out is what was retracted, what has expired, and what a newer one with the same tag
-        replaced. Raises TypeError for what is no saved user.
+        replaced. Raises TypeError for what is no saved user, and for another's inbox.
         """
         if not isinstance(user, get_user_model()) or user.pk is None:
             raise TypeError(f"for_user() needs a saved user, not {user!r:.100}.")
+        if self._reader is not None:
+            raise TypeError("This is somebody's inbox already: call for_user() once.")
         inbox = self.addressed_to(user)
         inbox._addressing = inbox._added_to(self)
         inbox = inbox.filter(is_shown_to(user))
@@ -125,7 +128,9 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
 
         Pages are cut by id, so what arrives meanwhile shifts nothing.
         """
-        found = list(self.select_related("actor").walk(below=before, limit=limit + 1))
+        deferring = self.query.deferred_loading != (frozenset(), True)
+        rows = self if deferring else self.select_related("actor")
+        found = list(rows.walk(below=before, limit=limit + 1))
         page = found[:limit]
         return page, page[-1].pk if len(found) > limit else None
 
@@ -133,7 +138,8 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
         """Count, but only up to 100."""
         found = self._walk(Stretch(limit=COUNT_LIMIT), disjoint=True)
         if found is None:
-            return self.order_by()[:COUNT_LIMIT].count()
+            rows = self if self.query.is_sliced or self.query.combinator else self.order_by()
+            return rows[:COUNT_LIMIT].count()
         return found.count(self.db)
 
     def count_unread(self) -> int:
@@ -236,7 +242,11 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
 
         "read" and "seen" move a watermark, so that they cost the same whatever the history. It
         stays below what may still be in an open transaction: a late commit is not swallowed.
+
+        Raises TypeError on a part of the notifications: watermarks know no parts.
         """
+        if self.query.where or self.query.is_sliced or self.query.combinator:
+            raise TypeError("mark_all() is for all: use the verbs of for_user(user).filter(…).")
         using = router.db_for_write(self.model)
         if action not in _STAMPS:
             self.using(using).for_user(user).filter(pk__lte=up_to).change(action)
@@ -300,7 +310,9 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
             rows = self.filter(pk__gt=stretch.above, pk__lt=stretch.below)
         else:
             rows = self._without(self._conditions).filter(pk__in=found)
-        return rows.order_by("-pk" if newest_first else "pk")[:limit]
+        rows = rows.order_by("-pk" if newest_first else "pk")
+        rows.query.standard_ordering = True
+        return rows[:limit]
 
     def by_row(self) -> NotificationQuerySet:
         """Return the same, for queries that have few rows: each is asked whether it is in."""
@@ -310,9 +322,15 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
 
     def _walk(self, stretch: Stretch, *, disjoint: bool = False) -> Walk | None:
         """Return the ids of a stretch, or None for what is no inbox, or no part of one any more."""
-        if self._reader is None or self.query.is_sliced or not self._has(self._conditions):
+        query = self.query
+        if self._reader is None or query.is_sliced or not self._has(self._conditions):
+            return None
+        # Rows of other queries than that of the inbox, or no rows of it.
+        if query.combinator or query.where.contains_over_clause or self._fields is not None:
             return None
         rows = self._without(self._conditions).filter(is_shown_to(self._reader))
+        # What reverse() set would reverse each part of the walk.
+        rows.query.standard_ordering = True
         return walk(rows, self._reader, self._states, stretch, disjoint=disjoint)
 
     def _narrow(self, state: str, **conditions: Any) -> NotificationQuerySet:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, Group
+from django.db import models
 from django.utils import timezone
 
 from django_live_notify import EVERYONE, Topic, follow, push, pushing
@@ -259,3 +260,59 @@ def _let_join_early(user: Any) -> None:
     if hasattr(user, "date_joined"):
         user.date_joined = timezone.now() - timedelta(days=1)
         user.save()
+
+
+# Querysets of all kinds
+
+
+@pytest.fixture
+def said(alice: Any) -> None:
+    follow(alice, Topic("news"))
+    for number in range(12):
+        push([alice, Topic("news"), EVERYONE][number % 3], f"{number}", kind=f"kind-{number % 2}")
+
+
+def test_an_inbox_in_reverse_is_paged_from_the_newest_all_the_same(said: None, alice: Any) -> None:
+    inbox = Notification.objects.for_user(alice)
+    for reversed_inbox in (inbox.order_by("title").reverse(), inbox.order_by("pk").reverse()):
+        seen: list[int] = []
+        before = None
+        while True:
+            page, before = reversed_inbox.page(before=before, limit=5)
+            seen += [row.pk for row in page]
+            if before is None:
+                break
+        assert seen == sorted(inbox.values_list("pk", flat=True), reverse=True)
+        assert reversed_inbox.count_capped() == reversed_inbox.unread().count_capped() == 12
+
+
+def test_what_is_no_plain_part_of_an_inbox_is_counted_as_it_is(said: None, alice: Any) -> None:
+    inbox = Notification.objects.for_user(alice)
+    of_kinds = models.Window(models.Count("pk"), partition_by="kind")
+    for rows in (
+        inbox.values("kind").distinct(),
+        inbox.values("kind").annotate(number=models.Count("pk")),
+        inbox.annotate(number=of_kinds).filter(number__gt=3),
+        inbox.filter(kind="kind-0").union(inbox.filter(title="1")),
+        inbox.newest_first()[:3],
+    ):
+        assert rows.count_capped() == len(rows)
+
+
+def test_a_page_may_leave_fields_out(said: None, alice: Any) -> None:
+    inbox = Notification.objects.for_user(alice)
+    for rows in (inbox.only("title"), inbox.defer("actor")):
+        assert [row.title for row in rows.page(limit=2)[0]] == ["11", "10"]
+
+
+def test_an_inbox_has_one_reader(alice: Any, bob: Any) -> None:
+    with pytest.raises(TypeError, match="already"):
+        Notification.objects.for_user(alice).for_user(bob)
+
+
+def test_a_part_of_the_notifications_is_not_marked_by_a_watermark(said: None, alice: Any) -> None:
+    last = Notification.objects.newest_id()
+    for part in (Notification.objects.filter(kind="kind-0"), Notification.objects.all()[:3]):
+        with pytest.raises(TypeError, match="for_user"):
+            part.mark_all(alice, "read", up_to=last)
+    assert Notification.objects.for_user(alice).count_unread() == 12

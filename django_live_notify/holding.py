@@ -212,6 +212,8 @@ class Poll:
                 return
             status, answer = answering.result()
             body = protocol.encode(answer).encode()
+            # A cookie from when the poll began would take back what happened to the session since.
+            start = _without(start, (b"set-cookie",))
             headers = [*start["headers"], (b"content-length", str(len(body)).encode())]
             await send({**start, "status": status, "headers": headers})
             await send({"type": "http.response.body", "body": body})

@@ -188,6 +188,21 @@ async def test_a_poll_that_goes_away_frees_everything(alice: Any, looks: Any) ->
 
 
 @story
+async def test_a_held_poll_brings_no_cookie_from_before(
+    alice: Any, looks: Any, settings: Any
+) -> None:
+    settings.SESSION_SAVE_EVERY_REQUEST = True
+    poller = Poller(alice.http)
+    await poller.poll()
+    looks.clear()
+    async with poller.ask() as request:
+        await until(lambda: looks, "the first look")
+        await sync_to_async(alice.http.logout)()
+        assert (await request.answer())[0] == 403
+        assert "set-cookie" not in request.headers
+
+
+@story
 async def test_a_logout_ends_a_held_poll(alice: Any, looks: Any) -> None:
     poller = Poller(alice.http)
     await poller.poll()

@@ -108,6 +108,8 @@ class LiveNotifyConsumer(AsyncConsumer):
         if self.listener is not None:
             # "Mark as read, then navigate" comes together with the close.
             left = [frame for frame in self.commands if frame["type"] in LASTING]
+            if self.listener.is_refused:
+                left = []
             if left or self.changing is not None:
                 self.hub.finish(_finish(self.hub, self.listener, self.changing, left))
             self.hub.dismiss(self.listener)
@@ -123,6 +125,8 @@ class LiveNotifyConsumer(AsyncConsumer):
             self.opening = asyncio.ensure_future(self._open(frame))
             return
         if self.listener is not None:
+            if self.listener.is_refused:
+                return
             self.listener.heard()
         if kind == "pong":
             if self.listener is not None:
@@ -147,7 +151,7 @@ class LiveNotifyConsumer(AsyncConsumer):
         try:
             if self.opening is not None:
                 await asyncio.shield(self.opening)
-            while self.commands and self.listener is not None:
+            while self.commands and self.listener is not None and not self.listener.is_refused:
                 frame = self.commands.popleft()
                 self.listener.offer(_encode(await self._carry_out(frame)))
         finally:

@@ -201,6 +201,11 @@ class Listener:
             return False
         return self._is_over(*self._unacknowledged())
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether it was closed for good: nothing that its client says counts any more."""
+        return self._verdict is not None and not self._verdict.retry
+
     def close(self, verdict: Verdict, after: tuple[float, float] = (0, 5)) -> None:
         """Say bye with a reason, and hang up."""
         if self.closing:

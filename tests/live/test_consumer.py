@@ -126,6 +126,23 @@ async def test_who_says_no_hello_is_closed(alice: Any, monkeypatch: Any) -> None
 
 
 @story
+async def test_who_was_logged_out_is_not_listened_to_any_more(alice: Any, settings: Any) -> None:
+    heard: list[str] = []
+    settings.LIVE_NOTIFY_ON_MESSAGE = lambda user, name, data: heard.append(name)
+    said = await apush(alice, "one")
+    assert said is not None
+    async with Client(alice.http) as client:
+        await client.hello()
+        await sync_to_async(alice.http.logout)()
+        assert await client.receive_close() == 4511
+        await client.send({"type": "message", "name": "hello", "ref": 1})
+        await client.send({"type": "read", "ids": [said.pk], "ref": 2})
+    await hub.get_hub().stop()
+    assert heard == []
+    assert await sync_to_async(Notification.objects.for_user(alice).count_unread)() == 1
+
+
+@story
 async def test_a_logout_closes_the_sockets_of_that_session_only(alice: Any) -> None:
     elsewhere: HttpClient = await sync_to_async(log_in)(alice)
     async with Client(alice.http) as here, Client(elsewhere) as there:

@@ -251,7 +251,7 @@ class LiveNotifyElement extends HTMLElement {
     if (holder.plan !== plan) {
       const { activeElement: held } = this.shadowRoot;
       const { action } = holder.contains(held) ? held.dataset : {};
-      const field = holder.contains(held) && held.closest("[data-field]").dataset.field;
+      const field = holder.contains(held) && held.closest("[data-field]")?.dataset.field;
       holder.plan = plan;
       holder.replaceChildren(this.template ? this.template.content.cloneNode(true) : this.layout());
       for (const place of holder.querySelectorAll("[data-field]")) this.build(place, item, acting);

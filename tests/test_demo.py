@@ -65,6 +65,7 @@ def test_the_demo_starts_and_ends_cleanly_and_starts_again(
     finally:
         too_long.cancel()
         demo.kill()
+        demo.wait()
     output = "".join(lines) + rest
     assert demo.returncode == 0, output
     assert f"http://127.0.0.1:{port}/" in output and "alice / alice" in output
@@ -76,8 +77,8 @@ def test_a_busy_port_is_told_at_once(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        demo = start(tmp_path, taken.getsockname()[1])
-        output, _ = demo.communicate(timeout=10)
+        with start(tmp_path, taken.getsockname()[1]) as demo:
+            output, _ = demo.communicate(timeout=60)
     assert demo.returncode == 1
     assert "cannot be used" in output and "--port" in output and "Traceback" not in output
     assert not (tmp_path / "venv").exists()

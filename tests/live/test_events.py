@@ -204,6 +204,8 @@ async def test_a_logout_ends_the_streams_of_that_session_alone(alice: Any) -> No
 
 @story
 async def test_who_is_deactivated_is_found_by_the_check(alice: Any, monkeypatch: Any) -> None:
+    if "is_active" not in {field.name for field in alice._meta.get_fields()}:
+        pytest.skip("Nobody is inactive in this user model.")
     monkeypatch.setattr(hub, "CHECK_SESSIONS_EVERY", 0.1)
     async with Stream(alice.http) as stream:
         await stream.ready()
@@ -237,9 +239,7 @@ async def test_whom_the_sites_middleware_signs_in_is_listened_for(
         assert (await stream.ready())["user"] == str(alice.pk)
         await apush(alice, "one")
         await stream.receive_titles("one")
-        await sync_to_async(type(alice)._default_manager.filter(pk=alice.pk).update)(
-            is_active=False
-        )
+        await type(alice)._default_manager.filter(pk=alice.pk).adelete()
         assert (await stream.receive("bye"))["code"] == 4401
 
 

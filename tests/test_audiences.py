@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tracemalloc
 from collections.abc import Callable
 from datetime import timedelta
@@ -270,7 +271,8 @@ def test_memory_stays_the_same_whatever_the_number(kind: str) -> None:
         "everyone but": lambda: push(EVERYONE, "x", exclude=users()[:50_000]),
     }
 
-    def measure() -> int:
+    def measure_once() -> int:
+        gc.collect()
         tracemalloc.start()
         try:
             assert calls[kind]() is not None
@@ -278,8 +280,11 @@ def test_memory_stays_the_same_whatever_the_number(kind: str) -> None:
         finally:
             tracemalloc.stop()
 
+    def measure() -> int:
+        # What waits for the collector comes on top, more or less of it.
+        return min(measure_once() for _ in range(3))
+
     make_crowd(3 * BATCH_SIZE)
-    measure()
     few = measure()
     make_crowd(8 * BATCH_SIZE)
     # The keys of the others alone, all at once, would be twice as many bytes.

@@ -1,4 +1,8 @@
-"""What a client gets behind a proxy, and under WSGI: nginx and gunicorn as processes."""
+"""What a client gets behind a proxy, and under WSGI: nginx and gunicorn as processes.
+
+The stories push to bob. A poll that is to bring nothing is alice's: the last of what was pushed to
+him may just be arriving.
+"""
 
 from __future__ import annotations
 
@@ -48,13 +52,13 @@ def test_a_stream_comes_through_at_once(site: Site, directives: tuple[str, ...])
 
 
 def test_of_a_stream_that_is_buffered_all_the_same_nothing_comes_and_polls_do(site: Site) -> None:
-    bob = Session(site, "bob")
+    alice = Session(site, "alice")
     deaf = Nginx(site, "proxy_ignore_headers X-Accel-Buffering", "proxy_buffering on")
-    with running(deaf) as nginx, bob.stream(at=nginx.url) as stream:
-        _, place = bob.get(POLL, at=nginx.url, wait="5", known="")
+    with running(deaf) as nginx, alice.stream(at=nginx.url) as stream:
+        _, place = alice.get(POLL, at=nginx.url, wait="5", known="")
         query = {"cursor": place["cursor"], "since": place["time"], "known": place["known"]}
         # Held for as long as several beats take.
-        status, answer = bob.get(POLL, at=nginx.url, wait="3", **query)
+        status, answer = alice.get(POLL, at=nginx.url, wait="3", **query)
         assert (status, answer["next"], answer["known"]) == (200, 0, place["known"])
         assert stream.frames == []
 
@@ -80,13 +84,13 @@ def test_a_timeout_above_the_heartbeat_cuts_nothing(site: Site) -> None:
 
 
 def test_a_poll_that_is_held_for_longer_than_the_proxy_waits_is_no_answer(site: Site) -> None:
-    bob = Session(site, "bob")
+    alice = Session(site, "alice")
     with running(Nginx(site, "proxy_read_timeout 1s")) as nginx:
-        status, place = bob.get(POLL, at=nginx.url, wait="20", known="")
+        status, place = alice.get(POLL, at=nginx.url, wait="20", known="")
         assert status == 200
         query = {"cursor": place["cursor"], "known": place["known"]}
-        assert bob.get(POLL, at=nginx.url, wait="20", **query)[0] == 504
-        assert bob.get(POLL, at=nginx.url, wait="0.5", **query)[0] == 200
+        assert alice.get(POLL, at=nginx.url, wait="20", **query)[0] == 504
+        assert alice.get(POLL, at=nginx.url, wait="0.5", **query)[0] == 200
 
 
 def test_a_proxy_that_passes_no_upgrade_on_makes_it_a_426(site: Site) -> None:

@@ -111,7 +111,8 @@ class Tab {
     const window = new EventTarget();
     this.window = window;
     const world = {
-      EventTarget, Event, CustomEvent, URL, AbortSignal, setTimeout, clearTimeout, console,
+      EventTarget, Event, CustomEvent, URL, URLSearchParams, AbortController, AbortSignal, Blob,
+      TextDecoder, TextDecoderStream, TextEncoder, setTimeout, clearTimeout, console,
       localStorage: this.storage,
       sessionStorage: new Storage(),
       location: new URL(this.url),

@@ -106,9 +106,11 @@ def fill(rows: int, content: str, *, read: bool) -> None:
         for table in tables:
             cursor.execute(f"TRUNCATE {table}" if postgresql else f"DELETE FROM {table}")
         if postgresql:
-            # What is not analyzed yet is to stay so for as long as it is measured.
+            # What is not analyzed yet is to stay so for as long as it is measured, and to be so:
+            # what was known of the rows before is kept by TRUNCATE.
             for table in tables:
                 cursor.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = false)")
+                cursor.execute("DELETE FROM pg_statistic WHERE starelid = %s::regclass", [table])
     LogState.current()
     yesterday = timezone.now() - timedelta(days=1)
     if not User.objects.exists():

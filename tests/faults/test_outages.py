@@ -254,18 +254,24 @@ def test_a_child_forked_as_soon_as_its_parent_has_pushed_does_not_hang(
 ) -> None:
     # What finds a server by its name imports this first: the thread that hints, and the child.
     fork = """
-import os, signal, sys, threading, time
+import os, signal, threading
+from importlib.machinery import SourceFileLoader
 from django.db import connection
 
-class SlowFinder:
-    def find_spec(self, name, *place):
-        if name == "encodings.idna":
-            importing.set()
-            time.sleep(0.3)
+importing, forking = threading.Event(), threading.Event()
+load = SourceFileLoader.exec_module
 
-importing = threading.Event()
-sys.meta_path.insert(0, SlowFinder())
+# Not while it is found, for which Python itself lets a fork wait.
+def load_slowly(loader, module):
+    if module.__name__ == "encodings.idna":
+        importing.set()
+        forking.wait(10)
+    load(loader, module)
+
+SourceFileLoader.exec_module = load_slowly
 push(bob, 'parent')
+# Before the publisher's own hook: the last to be registered is the first to run.
+os.register_at_fork(before=forking.set)
 connection.close()
 assert importing.wait(10)
 child = os.fork()

@@ -474,7 +474,7 @@ async def test_a_client_that_takes_nothing_is_given_up(
     async def jammed(scope: Any, receive: Any, send: Any) -> None:
         async def send_until_stuck(message: Any) -> None:
             if stuck.is_set():
-                await asyncio.sleep(3600)
+                await asyncio.Event().wait()
             await send(message)
 
         await inner(scope, receive, send_until_stuck)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -295,7 +295,7 @@ def _forms(text: str, params: Mapping[str, Any]) -> list[str]:
 def _message_id(value: Promise) -> str:
     """Return what gettext looks up for a lazy text; a context is kept as gettext writes it."""
     # Promises tell their function and arguments only by the pickle protocol.
-    function, arguments, *rest = value.__reduce__()[1]  # type: ignore[misc]
+    _, (function, arguments, *rest) = cast(tuple[Any, tuple[Any, ...]], value.__reduce__())
     name = getattr(function, "__name__", "")
     if name == "pgettext" and len(arguments) == 2:
         return _CONTEXT.join(map(str, arguments))

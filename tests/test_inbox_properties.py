@@ -143,7 +143,7 @@ def make(rows: dict[int, Said], follows: list[Following]) -> tuple[Any, World]:
         User._default_manager.create(**{User.USERNAME_FIELD: name}) for name in ("me", "other")
     )
     if joined_at(reader) is not None:
-        reader.date_joined = JOINED  # type: ignore[attr-defined]
+        reader.date_joined = JOINED
         reader.save()
     # Of saving a user whose model does not tell when they joined.
     Follow.objects.all().delete()

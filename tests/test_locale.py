@@ -74,7 +74,7 @@ def test_every_text_has_the_parameters_of_its_message(language: str) -> None:
 def test_every_catalogue_is_compiled_from_its_source(language: str) -> None:
     path = PACKAGE / "locale" / language / "LC_MESSAGES" / "django.mo"
     with path.open("rb") as file:
-        compiled = dict(gettext.GNUTranslations(file)._catalog)  # type: ignore[attr-defined]
+        compiled = dict(gettext.GNUTranslations(file)._catalog)
     compiled.pop("")
     expected: dict[object, str] = {}
     for message, forms in read_catalogue(language).items():
@@ -93,7 +93,7 @@ def test_browsers_get_each_form_of_plurals() -> None:
     assert len(set(forms.values())) == 6
     assert forms["two"] == "وإشعاران آخران"
     with override("fr"):
-        assert ui_texts()["more"]["one"] == "et %(count)s autre"  # type: ignore[index]
+        assert ui_texts()["more"]["one"] == "et %(count)s autre"
 
 
 def test_a_text_that_is_the_same_for_all_numbers_is_sent_once() -> None:

@@ -297,7 +297,7 @@ def test_under_wsgi_it_is_not_implemented(alice: Any) -> None:
 def test_it_is_outside_of_the_transactions_of_atomic_requests() -> None:
     # The mark by which Django leaves a view out of ATOMIC_REQUESTS.
     for view in (views.events, views.poll):
-        assert view._non_atomic_requests == set(connections)  # type: ignore[attr-defined]
+        assert view._non_atomic_requests == set(connections)
 
 
 # What it costs, and how it ends

@@ -65,6 +65,12 @@ def bob(make_user: Any) -> Any:
     return make_user("bob")
 
 
+@pytest.fixture
+def several_writers(transactional_db: None) -> None:
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite has one writer at a time, and locks no rows.")
+
+
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[Redis]:
     with running(Redis()) as server:

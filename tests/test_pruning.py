@@ -50,12 +50,6 @@ def bob(make_user: Any) -> Any:
     return joined_long_ago(make_user("bob"))
 
 
-@pytest.fixture
-def several_writers(transactional_db: None) -> None:
-    if connection.vendor == "sqlite":
-        pytest.skip("SQLite has one writer at a time, and locks no rows.")
-
-
 def joined_long_ago(user: Any) -> Any:
     if hasattr(user, "date_joined"):
         user.date_joined = timezone.now() - timedelta(days=1_000)

@@ -550,7 +550,7 @@ def test_an_outage_of_the_database_fails_nothing(alice: Any, refusing: Any) -> N
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_lost_connection_ends_it_and_the_next_call_goes_on(alice: Any, refusing: Any) -> None:
+def test_a_lost_connection_ends_it_and_the_next_call_goes_on(alice: Any) -> None:
     class Lost(OperationalError):
         def __init__(self) -> None:
             super().__init__("server closed the connection unexpectedly")

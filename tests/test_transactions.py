@@ -24,12 +24,6 @@ DEADLINE = 10.0
 
 
 @pytest.fixture
-def several_writers(transactional_db: None) -> None:
-    if connection.vendor == "sqlite":
-        pytest.skip("SQLite has one writer at a time, and locks no rows.")
-
-
-@pytest.fixture
 def crew(alice: Any, bob: Any) -> Group:
     """A group of both, who follow a topic, too."""
     group = Group.objects.create(name="crew")

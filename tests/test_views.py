@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db import connection, connections
 from django.test import Client
 from django.utils import timezone
 
-from django_live_notify import EVERYONE, Topic, follow, push, views
+from django_live_notify import EVERYONE, Topic, follow, push
 from django_live_notify.models import LogState, Notification
 
 pytestmark = pytest.mark.django_db
@@ -304,20 +303,6 @@ def test_a_foreign_cursor_means_reset(http: Client, alice: Any, cursor: str) -> 
     answer = get(http, "poll/", cursor=cursor).json()
     assert answer["reset"] is True and answer["items"] == []
     assert LogState.current().epoch in answer["cursor"]
-
-
-def test_a_poll_reads_what_others_commit_meanwhile(http: Client) -> None:
-    # The mark by which Django leaves a view out of ATOMIC_REQUESTS.
-    assert views.poll._non_atomic_requests == set(connections)
-
-
-def test_views_do_not_care_for_atomic_requests(http: Client) -> None:
-    connection.settings_dict["ATOMIC_REQUESTS"] = True
-    try:
-        assert get(http, "poll/").status_code == 200
-        assert get(http, "inbox/").status_code == 200
-    finally:
-        connection.settings_dict["ATOMIC_REQUESTS"] = False
 
 
 def test_the_socket_says_what_it_is(http: Client) -> None:

@@ -21,3 +21,8 @@ def bob(transactional_db: None, make_user: Any) -> Any:
     user = make_user("bob")
     user.http = log_in(user)
     return user
+
+
+@pytest.fixture
+def fast_sweep(settings: Any) -> None:
+    settings.LIVE_NOTIFY_SWEEP_INTERVAL = 0.05

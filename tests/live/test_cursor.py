@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -27,16 +27,11 @@ from django_live_notify.models import LogState, Notification
 from tests.live.client import Client, Frame, Request, Stream, story, until
 from tests.live.test_delivery import push_without_commit
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("fast_sweep")]
 
 BASE = "/live-notify/"
 
 Resume = Callable[[Any, Any], Any]
-
-
-@pytest.fixture(autouse=True)
-def fast_sweep(settings: Any) -> None:
-    settings.LIVE_NOTIFY_SWEEP_INTERVAL = 0.05
 
 
 class Page:
@@ -67,17 +62,6 @@ class Page:
             assert status == 200
             known = self._take_answer(answer)["known"]
 
-    async def stream(self, *titles: str, say: Any = None) -> None:
-        """The same as `listen()`, by an event stream."""
-        async with Stream(self.http, cursor=self.cursor, since=self.since) as stream:
-            await stream.ready()
-            if say is not None:
-                await apush(say, titles[-1])
-            await until(lambda: set(titles) <= set(stream.titles), f"{titles}")
-            await stream.roundtrip()
-            for frame in stream.frames:
-                self.take(frame)
-
     def _take_answer(self, answer: Frame) -> Frame:
         self.take({**answer, "type": "notifications", "replay": True, "cursor": None})
         for frame in answer["states"]:
@@ -89,12 +73,21 @@ class Page:
         """Connect, say something if wanted, wait for what is new, and handle all frames."""
         async with Client(self.http) as client:
             await client.hello(cursor=self.cursor, since=self.since)
-            if say is not None:
-                await apush(say, titles[-1])
-            await until(lambda: set(titles) <= set(client.titles), f"{titles}")
-            await client.roundtrip()
-            for frame in client.frames:
-                self.take(frame)
+            await self._take_all(client, titles, say)
+
+    async def stream(self, *titles: str, say: Any = None) -> None:
+        """The same as `listen()`, by an event stream."""
+        async with Stream(self.http, cursor=self.cursor, since=self.since) as stream:
+            await stream.ready()
+            await self._take_all(stream, titles, say)
+
+    async def _take_all(self, connection: Client | Stream, titles: Sequence[str], say: Any) -> None:
+        if say is not None:
+            await apush(say, titles[-1])
+        await until(lambda: set(titles) <= set(connection.titles), f"{titles}")
+        await connection.roundtrip()
+        for frame in connection.frames:
+            self.take(frame)
 
     def take(self, frame: Frame) -> None:
         for item in frame.get("items", ()) if frame["type"] == "notifications" else ():

@@ -32,14 +32,9 @@ from django_live_notify.live import hub, log, protocol, publisher
 from django_live_notify.models import LogState, Notification, Receipt, Scheduled
 from tests.live.client import Client, story, until
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("fast_sweep")]
 
 LONG_AGO = timezone.now() - timedelta(hours=1)
-
-
-@pytest.fixture(autouse=True)
-def fast_sweep(settings: Any) -> None:
-    settings.LIVE_NOTIFY_SWEEP_INTERVAL = 0.05
 
 
 @pytest.fixture

@@ -25,12 +25,7 @@ from django_live_notify.live.hub import get_hub
 from django_live_notify.models import LogState, Notification
 from tests.live.client import Client, Request, Stream, log_in, story, until
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def fast_sweep(settings: Any) -> None:
-    settings.LIVE_NOTIFY_SWEEP_INTERVAL = 0.05
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("fast_sweep")]
 
 
 # What a client gets
@@ -352,7 +347,7 @@ async def test_a_client_that_goes_away_while_django_answers_leaves_nothing(
 
 
 @story
-async def test_who_leaves_between_the_view_and_the_stream_is_not_waited_for(alice: Any) -> None:
+async def test_who_leaves_between_the_view_and_the_stream_is_not_waited_for() -> None:
     done: list[str] = []
 
     class Work:

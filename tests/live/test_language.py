@@ -13,14 +13,9 @@ from django_live_notify import EVERYONE, apush
 from django_live_notify.live import hub
 from tests.live.client import Client, story, until
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("fast_sweep")]
 
 YEARS = ngettext_lazy("%(num)d year", "%(num)d years", "num")
-
-
-@pytest.fixture(autouse=True)
-def fast_sweep(settings: Any) -> None:
-    settings.LIVE_NOTIFY_SWEEP_INTERVAL = 0.05
 
 
 def speaking(user: Any, language: str) -> Client:

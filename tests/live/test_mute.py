@@ -32,12 +32,7 @@ from tests.live.client import Client, story, until
 NEWS = Topic("news")
 HOUR = timedelta(hours=1)
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def fast_sweep(settings: Any) -> None:
-    settings.LIVE_NOTIFY_SWEEP_INTERVAL = 0.05
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("fast_sweep")]
 
 
 @pytest.fixture

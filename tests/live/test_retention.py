@@ -19,14 +19,9 @@ from django_live_notify.pruning import prune
 from tests.live.client import Client, story, until
 from tests.live.test_cursor import Resume, cursor_at, number_of, resume_by_poll, resume_by_socket
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("fast_sweep")]
 
 MONTH = timedelta(days=30)
-
-
-@pytest.fixture(autouse=True)
-def fast_sweep(settings: Any) -> None:
-    settings.LIVE_NOTIFY_SWEEP_INTERVAL = 0.05
 
 
 @pytest.fixture(params=[resume_by_socket, resume_by_poll], ids=["socket", "poll"])

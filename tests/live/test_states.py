@@ -17,7 +17,7 @@ from django_live_notify.models import Notification
 from django_live_notify.querysets import ACTIONS
 from tests.live.client import Client, story, until
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("fast_sweep")]
 
 METHODS = {
     "read": "mark_read",
@@ -32,11 +32,6 @@ UNDOES = {"unread": "read", "unarchive": "archive"}
 
 # How many of four are unread after a verb was applied to the first three.
 UNREAD = {"read": 1, "unread": 3, "seen": 4, "archive": 1, "unarchive": 3}
-
-
-@pytest.fixture(autouse=True)
-def fast_sweep(settings: Any) -> None:
-    settings.LIVE_NOTIFY_SWEEP_INTERVAL = 0.05
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +89,12 @@ def browser() -> Iterator[Any]:
     """The system's Chromium, driven by Playwright."""
     from playwright.sync_api import sync_playwright
 
-    program = find_program("chromium", "chromium-browser", "google-chrome")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=program, args=CHROMIUM_ARGUMENTS)
+    with sync_playwright() as playwright, closing(launch(playwright.chromium)) as chromium:
         yield chromium
-        chromium.close()
+
+
+def launch(browser_type: Any, *arguments: str, **options: Any) -> Any:
+    """Start the system's Chromium with Playwright."""
+    program = find_program("chromium", "chromium-browser", "google-chrome")
+    everything = [*CHROMIUM_ARGUMENTS, *arguments]
+    return browser_type.launch(executable_path=program, args=everything, **options)

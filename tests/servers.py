@@ -6,6 +6,7 @@ None of them touches a server that is already running, and none outlives the tes
 from __future__ import annotations
 
 import contextlib
+import copy
 import ctypes
 import os
 import shutil
@@ -416,6 +417,12 @@ class Site(Process):
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    def at(self, port: int) -> Site:
+        """Return the same site as it is reached through another port."""
+        distant = copy.copy(self)
+        distant.port = port
+        return distant
+
     def count_threads(self) -> int:
         assert self.process is not None
         status = Path(f"/proc/{self.process.pid}/status").read_text()
@@ -470,6 +477,14 @@ def find_node() -> str:
     """Return the path of Node.js: that of the environment before that of the system."""
     beside = Path(sys.executable).parent / "node"
     return str(beside) if beside.exists() else find_program("node")
+
+
+def install_libraries() -> None:
+    """Let npm fetch what package.json names."""
+    beside = Path(find_node()).with_name("npm")
+    npm = str(beside) if beside.exists() else "npm"
+    options = ["--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock"]
+    subprocess.run([npm, "install", *options], cwd=ROOT, check=True, capture_output=True)
 
 
 def _find_postgres(name: str) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.browser.pages import Page
-from tests.servers import ROOT, Site
+from tests.conftest import launch
+from tests.servers import ROOT, Site, find_free_port, running
 
 ARTEFACTS = ROOT / "test-artifacts"
 
@@ -22,6 +24,19 @@ def pytest_runtest_makereport(item: Any, call: Any) -> Any:
     if report.when == "call":
         item.failed = report.failed
     return report
+
+
+@pytest.fixture(scope="module")
+def site(request: Any) -> Iterator[Site]:
+    """One process without a channel layer on SQLite, with the SETTINGS of the module."""
+    server = getattr(request, "param", "uvicorn")
+    with running(Site(server, settings=request.module.SETTINGS)) as site:
+        yield site
+
+
+@pytest.fixture
+def empty_log(site: Site) -> None:
+    site.shell("Notification.objects.all().delete()")
 
 
 @pytest.fixture
@@ -40,6 +55,19 @@ def open_page(browser: Any, request: Any) -> Iterator[Open]:
         _keep(request.node.name, pages)
     for page in pages:
         page.context.close()
+
+
+@pytest.fixture
+def freezable(browser: Any) -> Iterator[Any]:
+    """A context whose pages can be frozen: Playwright keeps its own visible, as if focused."""
+    port = find_free_port()
+    chromium = launch(browser.browser_type, f"--remote-debugging-port={port}")
+    address = f"http://127.0.0.1:{port}"
+    with (
+        closing(chromium),
+        closing(browser.browser_type.connect_over_cdp(address, no_defaults=True)) as visitor,
+    ):
+        yield visitor.contexts[0]
 
 
 def _keep(name: str, pages: list[Page]) -> None:

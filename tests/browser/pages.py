@@ -25,10 +25,10 @@ class Page:
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
         self.page.on("console", self._note)
 
-    def sign_in(self, name: str) -> Page:
+    def sign_in(self, name: str, transport: str = "websocket") -> Page:
         self.page.goto(f"{self.site.url}/login/")
         self.page.click(f"button:has-text('Sign in as {name}')")
-        return self.until_live()
+        return self.until_live(transport)
 
     def goto(self, path: str = "/") -> Page:
         self.page.goto(self.site.url + path)
@@ -122,3 +122,7 @@ class Page:
         expected |= message.location["url"].endswith("/favicon.ico")
         if message.type == "error" and not expected:
             self.problems.append(message.text)
+
+
+def toasts_of(pages: list[Page]) -> list[str]:
+    return sorted(title for page in pages for title in page.toasts)

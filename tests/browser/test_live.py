@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.browser.pages import FAST
-from tests.servers import Site, running, wait_until
+from tests.servers import Site, wait_until
 
-pytestmark = pytest.mark.browser
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.parametrize("site", ["daphne", "uvicorn"], indirect=True, scope="module"),
+    pytest.mark.usefixtures("empty_log"),
+]
 
-
-@pytest.fixture(scope="module", params=["daphne", "uvicorn"])
-def site(request: Any) -> Iterator[Site]:
-    """One process without a channel layer on SQLite: what the first README command runs."""
-    with running(Site(request.param, settings=FAST)) as site:
-        yield site
-
-
-@pytest.fixture(autouse=True)
-def empty_log(site: Site) -> None:
-    site.shell("Notification.objects.all().delete()")
+SETTINGS = FAST
 
 
 def test_a_push_from_a_view_appears_at_once(site: Site, open_page: Any) -> None:

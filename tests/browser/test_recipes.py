@@ -12,9 +12,9 @@ import pytest
 
 from tests.browser.pages import FAST, Page
 from tests.recipes import write_recipes
-from tests.servers import ROOT, Site, find_node, running, wait_until
+from tests.servers import ROOT, Site, find_node, install_libraries, running, wait_until
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("empty_log")]
 
 LIBRARIES = ROOT / "node_modules"
 NAMES = ("htmx", "alpine", "stimulus", "react")
@@ -38,10 +38,7 @@ def bundle(directory: Path) -> None:
     """Make one file of each recipe and its library, as sites with npm do."""
     node = find_node()
     if not all((LIBRARIES / name).exists() for name in ("esbuild", "htmx.org", "react")):
-        beside = Path(node).with_name("npm")
-        npm = str(beside) if beside.exists() else "npm"
-        command = [npm, "install", "--ignore-scripts", "--no-audit", "--no-fund"]
-        subprocess.run([*command, "--no-package-lock"], cwd=ROOT, check=True, capture_output=True)
+        install_libraries()
     (directory / "htmx.js").write_text('import "htmx.org";', encoding="utf-8")
     for name in NAMES:
         (source,) = directory.glob(f"{name}.js*")
@@ -60,7 +57,6 @@ def bundle(directory: Path) -> None:
 def open_recipe(open_page: Any, site: Site) -> Any:
     def open_recipe(name: str) -> Any:
         page: Any = open_page(site).sign_in("bob")
-        site.shell("Notification.objects.all().delete()")
         page.sockets = []
         page.page.on("websocket", lambda socket: page.sockets.append(socket.url))
         return page.goto(f"/recipes/{name}/")

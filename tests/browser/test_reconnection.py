@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
 import pytest
 
-from tests.browser.pages import Page
-from tests.conftest import CHROMIUM_ARGUMENTS
+from tests.browser.pages import Page, toasts_of
+from tests.conftest import launch
 from tests.proxy import Proxy
-from tests.servers import Site, find_free_port, find_program, running, wait_until
+from tests.servers import Site, wait_until
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("empty_log")]
 
 # Seconds.
 HEARTBEAT = 1
@@ -25,39 +24,11 @@ SETTINGS = f'{{"SWEEP_INTERVAL": 0.3, "HEARTBEAT": {HEARTBEAT}}}'
 
 
 @pytest.fixture(scope="module")
-def debugging_port() -> int:
-    return find_free_port()
-
-
-@pytest.fixture(scope="module")
-def browser(browser: Any, debugging_port: int) -> Iterator[Any]:
+def browser(browser: Any) -> Iterator[Any]:
     """A Chromium with a back/forward cache, which Playwright switches off."""
-    chromium = browser.browser_type.launch(
-        executable_path=find_program("chromium", "chromium-browser", "google-chrome"),
-        args=[*CHROMIUM_ARGUMENTS, f"--remote-debugging-port={debugging_port}"],
-        ignore_default_args=["--disable-back-forward-cache"],
-    )
-    yield chromium
-    chromium.close()
-
-
-@pytest.fixture
-def freezable(browser: Any, debugging_port: int) -> Iterator[Any]:
-    """A context whose pages can be frozen: Playwright keeps its own visible, as if focused."""
-    address = f"http://127.0.0.1:{debugging_port}"
-    with closing(browser.browser_type.connect_over_cdp(address, no_defaults=True)) as visitor:
-        yield visitor.contexts[0]
-
-
-@pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
-    with running(Site("uvicorn", settings=SETTINGS)) as site:
-        yield site
-
-
-@pytest.fixture(autouse=True)
-def empty_log(site: Site) -> None:
-    site.shell("Notification.objects.all().delete()")
+    unwanted = ["--disable-back-forward-cache"]
+    with closing(launch(browser.browser_type, ignore_default_args=unwanted)) as chromium:
+        yield chromium
 
 
 @pytest.fixture
@@ -69,9 +40,7 @@ def proxy(site: Site) -> Iterator[Proxy]:
 @pytest.fixture
 def distant(site: Site, proxy: Proxy) -> Site:
     """The same site, reached through the proxy."""
-    distant = copy.copy(site)
-    distant.port = proxy.port
-    return distant
+    return site.at(proxy.port)
 
 
 def test_who_was_offline_gets_what_was_missed(site: Site, open_page: Any) -> None:
@@ -272,7 +241,3 @@ def expect_return(page: Page) -> None:
 def mistakes(page: Page) -> list[str]:
     """Return what went wrong in a page apart from the network."""
     return [problem for problem in page.problems if "net::ERR_" not in problem]
-
-
-def toasts_of(pages: list[Page]) -> list[str]:
-    return sorted(title for page in pages for title in page.toasts)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.pages import FAST
+from tests.browser.pages import FAST, Page
 from tests.servers import Nginx, Postgres, Redis, Site, running
 
 pytestmark = pytest.mark.browser
@@ -43,16 +43,8 @@ def test_three_lines_are_enough_under_wsgi_and_two_more_with_runserver(
 ) -> None:
     transport = {"gunicorn": "poll", "runserver": "websocket"}[server]
     with running(Site(server, settings=FAST)) as site:
-        bob = open_page(site)
-        bob.page.goto(f"{site.url}/login/")
-        bob.page.click("button:has-text('Sign in as bob')")
-        bob.until_live(transport)
-        site.shell("push(bob, 'one'); push(EVERYONE, 'two')")
-        bob.expect_heard("one", "two")
-        bob.expect_badge("2")
-        bob.open_bell()
-        bob.page.click("live-notify-bell button:has-text('Mark all as read')")
-        bob.expect_badge("")
+        bob = open_page(site).sign_in("bob", transport)
+        expect_to_hear_and_to_read(bob)
         assert bob.heard == ["one", "two"]
 
 
@@ -73,16 +65,8 @@ def test_behind_a_proxy_without_upgrades_what_comes_through_is_used(
         running(Site("uvicorn", settings='{"SWEEP_INTERVAL": 0.3, "POLL_INTERVAL": 600}')) as site,
         running(Nginx(site, *directives)) as nginx,
     ):
-        bob = open_page(site)
-        bob.page.goto(f"{nginx.url}/login/")
-        bob.page.click("button:has-text('Sign in as bob')")
-        bob.until_live(transport)
-        site.shell("push(bob, 'one'); push(EVERYONE, 'two')")
-        bob.expect_heard("one", "two")
-        bob.expect_badge("2")
-        bob.open_bell()
-        bob.page.click("live-notify-bell button:has-text('Mark all as read')")
-        bob.expect_badge("")
+        bob = open_page(site.at(nginx.port)).sign_in("bob", transport)
+        expect_to_hear_and_to_read(bob)
         site.shell("push(bob, 'three')")
         bob.expect_heard("one", "two", "three")
         assert bob.heard == ["one", "two", "three"]
@@ -102,3 +86,13 @@ def test_hashed_static_files_and_a_strict_policy_are_no_matter(open_page: Any) -
         bob.open_bell()
         bob.expect_listed("hashed")
         assert bob.problems == []
+
+
+def expect_to_hear_and_to_read(bob: Page) -> None:
+    """Let bob be pushed to, and read all of it."""
+    bob.site.shell("push(bob, 'one'); push(EVERYONE, 'two')")
+    bob.expect_heard("one", "two")
+    bob.expect_badge("2")
+    bob.open_bell()
+    bob.page.click("live-notify-bell button:has-text('Mark all as read')")
+    bob.expect_badge("")

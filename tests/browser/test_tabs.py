@@ -4,51 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Error
 
-from tests.browser.pages import Page
-from tests.conftest import CHROMIUM_ARGUMENTS
-from tests.servers import Site, find_free_port, find_program, running, wait_until
+from tests.browser.pages import Page, toasts_of
+from tests.servers import Site, wait_until
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("empty_log")]
 
 TABS = 20
 
 # A beat of a second: a leader that hangs is noticed by its silence.
 SETTINGS = '{"SWEEP_INTERVAL": 0.3, "HEARTBEAT": 1}'
-
-
-@pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
-    with running(Site("uvicorn", settings=SETTINGS)) as site:
-        yield site
-
-
-@pytest.fixture(autouse=True)
-def empty_log(site: Site) -> None:
-    site.shell("Notification.objects.all().delete()")
-
-
-@pytest.fixture
-def freezable(browser: Any) -> Iterator[Any]:
-    """A context whose pages can be frozen: Playwright keeps its own visible, as if focused."""
-    port = find_free_port()
-    chromium = browser.browser_type.launch(
-        executable_path=find_program("chromium", "chromium-browser", "google-chrome"),
-        args=[*CHROMIUM_ARGUMENTS, f"--remote-debugging-port={port}"],
-    )
-    address = f"http://127.0.0.1:{port}"
-    with (
-        closing(chromium),
-        closing(browser.browser_type.connect_over_cdp(address, no_defaults=True)) as visitor,
-    ):
-        yield visitor.contexts[0]
 
 
 def test_twenty_tabs_have_one_socket_and_another_when_its_tab_is_closed(
@@ -230,10 +200,6 @@ def expect_all(tabs: list[Page], *titles: str) -> None:
     for tab in tabs:
         tab.expect_heard(*titles)
         tab.expect_badge(str(len(titles)))
-
-
-def toasts_of(tabs: list[Page]) -> list[str]:
-    return sorted(title for tab in tabs for title in tab.toasts)
 
 
 def crash(page: Page) -> None:

@@ -5,17 +5,14 @@ Screenshots of what is told here are kept in test-artifacts/ui/.
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.browser.pages import BELL, TOAST, Page
-from tests.servers import ROOT, Site, find_node, running, wait_until
+from tests.servers import ROOT, Site, install_libraries, running, wait_until
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("empty_log")]
 
 SCREENSHOTS = ROOT / "test-artifacts" / "ui"
 
@@ -64,17 +61,6 @@ TELL = """
 """
 
 
-@pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
-    with running(Site("uvicorn", settings=SETTINGS)) as site:
-        yield site
-
-
-@pytest.fixture(autouse=True)
-def empty_log(site: Site) -> None:
-    site.shell("Notification.objects.all().delete()")
-
-
 @pytest.fixture
 def open_bob(site: Site, open_page: Any) -> Any:
     """Return a function that opens bob's page in a browser of its own."""
@@ -94,17 +80,7 @@ def axe() -> str:
     """The source of axe-core, which npm fetches when it is missing."""
     script = ROOT / "node_modules" / "axe-core" / "axe.min.js"
     if not script.exists():
-        beside = Path(find_node()).with_name("npm")
-        npm = str(beside) if beside.exists() else "npm"
-        command = [
-            npm,
-            "install",
-            "--ignore-scripts",
-            "--no-audit",
-            "--no-fund",
-            "--no-package-lock",
-        ]
-        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+        install_libraries()
     return script.read_text(encoding="utf-8")
 
 
@@ -367,7 +343,7 @@ def test_an_outage_is_told_and_over_when_it_is_over(open_page: Any) -> None:
         wait_until(lambda: bob.page.locator(f"{BELL} .note").is_hidden(), "the note to go")
 
 
-def test_leaving_the_panel_closes_it(site: Site, open_bob: Any) -> None:
+def test_leaving_the_panel_closes_it(open_bob: Any) -> None:
     bob = open_bob()
     bob.open_bell()
     bob.page.click("h1")
@@ -536,7 +512,7 @@ def test_a_sound_is_played_once_in_a_browser_that_was_touched(site: Site, open_p
     wait_until(lambda: told(bob, "play") == ["play /static/pages/ping.mp3"], "the file")
 
 
-def test_the_desktop_is_asked_for_by_a_click_alone(site: Site, open_bob: Any) -> None:
+def test_the_desktop_is_asked_for_by_a_click_alone(open_bob: Any) -> None:
     bob = open_bob()
     bob.open_bell()
     ask = bob.page.locator(f"{BELL} button:text-is('Show them on the desktop, too')")

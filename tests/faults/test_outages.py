@@ -16,7 +16,6 @@ import urllib.parse
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
-from copy import copy
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -362,9 +361,8 @@ def test_no_log_tells_a_password(
 def test_a_client_that_answers_no_ping_is_given_up(template: Path) -> None:
     def lose_one_of_two(site: Site) -> None:
         with closing(Proxy(site.port)) as proxy, connecting() as connect:
-            distant = copy(site)
-            distant.port = proxy.port
-            near, far = connect(Session(site, "alice")), connect(Session(distant, "bob"))
+            near = connect(Session(site, "alice"))
+            far = connect(Session(site.at(proxy.port), "bob"))
             near.hello()
             far.hello()
             wait_until(lambda: count_connections(site) == 2, "the sockets to be all there is")

@@ -28,6 +28,9 @@ DEFAULT_LIMITS: dict[str, int] = {
     # How many ids one state change may name, and how many topics one connection may join.
     "ids": 1_000,
     "topics": 100,
+    # How many connections one reader may have in one process. Tabs of a browser share one; without
+    # that, many tabs on two networks within a beat, or on streams that nobody has found cut yet.
+    "connections": 50,
     # How many commands of one connection may be waiting for their answer.
     "commands": 32,
 }

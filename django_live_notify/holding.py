@@ -225,19 +225,21 @@ class Poll:
 
     async def _answer(self, listener: Listener) -> tuple[int, dict[str, Any]]:
         asked = self._asked
+        answer: dict[str, Any] = {}
         try:
             listener.topics = await inbox.joinable(asked.user, asked.join)
             await get_hub().attend(listener)
-            answer = await self._look_until_news(listener)
+            if not listener.is_refused:
+                answer = await self._look_until_news(listener)
         except Exception as error:
             logger.warning("A poll could not be answered (%s).", type(error).__name__)
             logger.debug("Answering a poll failed.", exc_info=error)
             return 503, {"code": "unavailable", "message": "The database is not available."}
-        bye = self._bye
-        if bye is not None and not bye["retry"]:
-            return 403, {"code": bye["code"], "message": bye["reason"]}
-        if bye is not None:
-            answer["next"] = random.uniform(*bye["after"])
+        verdict = listener.verdict
+        if verdict is not None and not verdict.retry:
+            return 403, {"code": int(verdict), "message": protocol.REASONS[verdict]}
+        if self._bye is not None:
+            answer["next"] = random.uniform(*self._bye["after"])
         answer["states"] = [*answer["states"], *self._emitted]
         return 200, answer
 

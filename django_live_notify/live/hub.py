@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from datetime import datetime, timedelta
 from functools import partial
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from channels.layers import channel_layers
@@ -58,6 +59,10 @@ RECOUNT_BATCH = 100
 # below the deadline of a job.
 PUBLISH_EVERY = 1.0
 PUBLISH_FOR = 5.0
+
+# Seconds, at least and at most, after which who made room for another connection comes back: those
+# that nobody uses any more have been found silent by then.
+RETURNS_AFTER = (GRACE, 3 * GRACE)
 
 # Seconds for which a connection may last, give or take a quarter: every session is checked anew,
 # and the connections of a process spread over those that have joined it since.
@@ -177,14 +182,16 @@ class Hub:
     ) -> None:
         """Register a listener, bring its client up to date and let live frames follow.
 
-        Raises what the database raises; the listener is then not registered.
+        One too many is refused by a bye. Raises what the database raises; the listener is then not
+        registered.
         """
         await self._start()
         assert self._horizon is not None
         listener.hold()
         if cursor is not None and cursor.epoch == self._epoch:
             listener.after = cursor.id
-        self._register(listener)
+        if not self._register(listener):
+            return
         recounts = self._recounts
         try:
             found, reached, read_at = await self.look(
@@ -224,7 +231,8 @@ class Hub:
     async def attend(self, listener: Listener) -> None:
         """Register a listener that is not brought up to date, but looks itself.
 
-        Raises what the database raises; the listener is then not registered.
+        One too many is refused by a bye. Raises what the database raises; the listener is then not
+        registered.
         """
         await self._start()
         self._register(listener)
@@ -264,9 +272,11 @@ class Hub:
         if not self._listeners:
             self._stop_later()
 
-    def close(self, listener: Listener, verdict: Verdict) -> None:
+    def close(
+        self, listener: Listener, verdict: Verdict, after: tuple[float, float] = (0, 5)
+    ) -> None:
         """Say bye to a listener and forget it."""
-        listener.close(verdict)
+        listener.close(verdict, after)
         self.dismiss(listener)
 
     def close_all(self, verdict: Verdict) -> None:
@@ -297,13 +307,35 @@ class Hub:
         self._let_go()
         await within(ECHO_TIMEOUT, self._database.wait_closed())
 
-    def _register(self, listener: Listener) -> None:
+    def _register(self, listener: Listener) -> bool:
+        """Register a listener, or say bye to it where its reader has too many; say which."""
+        if not self._make_room(listener.key):
+            self.close(listener, Verdict.TOO_MANY_CONNECTIONS)
+            return False
         if self._stop_timer is not None:
             self._stop_timer.cancel()
             self._stop_timer = None
         self._listeners.setdefault(listener.key, set()).add(listener)
         self._users[listener.key] = listener.user
         self._reconcile()
+        return True
+
+    def _make_room(self, key: str) -> bool:
+        """Say whether a reader may have one more connection, for which the longest silent one goes.
+
+        When a network changes, what it cut looks open until the beat, and streams for longer; who
+        comes now is there for certain. Who was silent only since there was nothing to say comes
+        back with its cursor. A verdict that is final is for who opens so many at once that each
+        was heard within the grace.
+        """
+        mine = [listener for listener in self._listeners.get(key, ()) if not listener.closing]
+        if len(mine) < conf.LIMITS["connections"]:
+            return True
+        silent = min(mine, key=attrgetter("heard_at"))
+        if time.monotonic() - silent.heard_at < GRACE:
+            return False
+        self.close(silent, Verdict.TOO_OLD, RETURNS_AFTER)
+        return True
 
     def _reconcile(self) -> None:
         if self._membership is not None:

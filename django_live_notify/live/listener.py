@@ -77,7 +77,8 @@ class Listener:
         self._outbox: deque[tuple[Encoded, bool]] = deque()
         self._outbox_bytes = 0
         self._drainer: asyncio.Task[None] | None = None
-        self._verdict: Verdict | None = None
+        # With which it was closed.
+        self.verdict: Verdict | None = None
         self._grace: asyncio.TimerHandle | None = None
         limits = conf.LIMITS
         self._max_frames = limits["backlog_frames"]
@@ -204,14 +205,14 @@ class Listener:
     @property
     def is_refused(self) -> bool:
         """Whether it was closed for good: nothing that its client says counts any more."""
-        return self._verdict is not None and not self._verdict.retry
+        return self.verdict is not None and not self.verdict.retry
 
     def close(self, verdict: Verdict, after: tuple[float, float] = (0, 5)) -> None:
         """Say bye with a reason, and hang up."""
         if self.closing:
             return
         self.closing = True
-        self._verdict = verdict
+        self.verdict = verdict
         self._held = None
         if verdict in (Verdict.TOO_SLOW, Verdict.NO_PONG):
             self._clear()
@@ -273,8 +274,8 @@ class Listener:
                 await self._transmit(text)
                 self._sending_since = None
             self._end_grace()
-            if self._verdict is not None:
-                await self._hang_up(int(self._verdict), protocol.REASONS[self._verdict])
+            if self.verdict is not None:
+                await self._hang_up(int(self.verdict), protocol.REASONS[self.verdict])
         except Exception as error:
             # Servers raise whatever they like when a connection is gone; its consumer is told.
             logger.debug("A connection went away while sending: %r", error)

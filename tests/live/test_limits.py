@@ -1,0 +1,100 @@
+"""What one client may cost: connections, what they leave waiting, and time."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from django_live_notify import apush
+from django_live_notify.live import hub
+from django_live_notify.live.hub import get_hub
+from tests.live.client import Client, Request, Stream, story, until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def slow_sweep(settings: Any) -> None:
+    settings.LIVE_NOTIFY_SWEEP_INTERVAL = 60
+
+
+# Connections of one reader
+
+
+@story
+async def test_one_too_many_is_refused_whatever_the_transport_and_nobody_else_is(
+    alice: Any, bob: Any, settings: Any
+) -> None:
+    settings.LIVE_NOTIFY_LIMITS = {"connections": 2}
+    async with Client(alice.http) as socket, Stream(alice.http) as stream, Client(bob.http) as bobs:
+        await socket.hello()
+        await stream.ready()
+        async with Client(alice.http) as newest:
+            await newest.send({"type": "hello", "cursor": None})
+            bye = await newest.receive("bye")
+            assert (bye["code"], bye["retry"]) == (4513, False)
+            assert await newest.receive_close() == 4513
+        async with Stream(alice.http) as newest:
+            bye = await newest.receive("bye")
+            assert (bye["code"], bye["retry"]) == (4513, False)
+            await until(lambda: newest.is_over, "the end of the stream")
+        async with Request("poll/", alice.http, wait=20, known="") as newest:
+            status, answer = await newest.answer()
+            assert (status, answer["code"]) == (403, 4513)
+        await bobs.hello()
+        await apush([alice, bob], "to those who are there")
+        for client in (socket, stream, bobs):
+            await client.receive_titles("to those who are there")
+
+
+@story
+async def test_a_connection_that_is_gone_counts_no_more(alice: Any, settings: Any) -> None:
+    settings.LIVE_NOTIFY_LIMITS = {"connections": 1}
+    for _ in range(3):
+        async with Client(alice.http) as client:
+            await client.hello()
+        async with Stream(alice.http) as stream:
+            await stream.ready()
+        async with Request("poll/", alice.http, wait=20, known="") as request:
+            assert (await request.answer())[0] == 200
+
+
+@story
+async def test_for_who_comes_the_longest_silent_goes_and_may_come_back(
+    alice: Any, settings: Any, monkeypatch: Any
+) -> None:
+    settings.LIVE_NOTIFY_LIMITS = {"connections": 3}
+    monkeypatch.setattr(hub, "GRACE", 0.2)
+    async with Client(alice.http) as lively, Client(alice.http) as silent:
+        await lively.hello()
+        await silent.hello()
+        async with Stream(alice.http) as stream, Client(alice.http) as newest:
+            await stream.ready()
+            await lively.roundtrip()
+            heard = [listener.heard_at for listener in get_hub()._all()]
+            await until(lambda: time.monotonic() - max(heard) > 0.2, "the grace")
+            await newest.hello()
+            bye = await silent.receive("bye")
+            assert (bye["code"], bye["retry"], bye["after"]) == (4003, True, [10, 30])
+            assert await silent.receive_close() == 4003
+            await apush(alice, "one")
+            for client in (lively, stream, newest):
+                await client.receive_titles("one")
+
+
+@story
+async def test_a_held_poll_makes_room_with_an_answer_of_its_own(
+    alice: Any, settings: Any, monkeypatch: Any
+) -> None:
+    settings.LIVE_NOTIFY_LIMITS = {"connections": 1}
+    monkeypatch.setattr(hub, "GRACE", 0.0)
+    async with Request("poll/", alice.http, wait=20) as first:
+        place = (await first.answer())[1]
+    query = {"wait": 20, "known": place["known"], "cursor": place["cursor"]}
+    async with Request("poll/", alice.http, **query) as held, Client(alice.http) as newest:
+        await until(lambda: get_hub()._all(), "the poll")
+        await newest.hello()
+        status, answer = await held.answer()
+        assert status == 200 and 10 <= answer["next"] <= 30

@@ -32,6 +32,10 @@ logger = logging.getLogger("django_live_notify")
 # Seconds from accepting a connection to its hello.
 HELLO_TIMEOUT = 10.0
 
+# Seconds from its hello for a connection to be known by the site's own functions: more than the
+# database has for its part.
+OPENING_TIMEOUT = 30.0
+
 # Frames that are no commands, after which a client is not worth an answer.
 MAX_BROKEN_FRAMES = 20
 
@@ -185,27 +189,13 @@ class LiveNotifyConsumer(AsyncConsumer):
 
     async def _open(self, hello: Frame) -> None:
         try:
-            found = await self._authenticate(hello)
-            if found is None:
-                await self._refuse(Verdict.NOT_LOGGED_IN)
+            found = await within(OPENING_TIMEOUT, self._meet(hello))
+            if isinstance(found, Verdict):
+                await self._refuse(found)
                 return
-            user, session, language = found
-            expected = hello.get("user")
-            if expected is not None and str(expected) != protocol.user_key(user):
-                await self._refuse(Verdict.LOGGED_OUT)
-                return
-            listener = Listener(
-                user,
-                session,
-                language,
-                transmit=self._transmit,
-                hang_up=self._hang_up,
-                may_join=inbox.may_join,
-            )
-            listener.topics = await inbox.joinable(user, hello.get("join"))
-            self.listener = listener
+            self.listener = found
             await self.hub.admit(
-                listener,
+                found,
                 cursor=Cursor.parse(hello.get("cursor")),
                 since=protocol.parse_time(hello.get("since")),
                 seen=protocol.parse_id(hello.get("seen")),
@@ -218,6 +208,26 @@ class LiveNotifyConsumer(AsyncConsumer):
         finally:
             if self.hello_timer is not None:
                 self.hello_timer.cancel()
+
+    async def _meet(self, hello: Frame) -> Listener | Verdict:
+        """Return a listener for who says hello, or why they are refused."""
+        found = await self._authenticate(hello)
+        if found is None:
+            return Verdict.NOT_LOGGED_IN
+        user, session, language = found
+        expected = hello.get("user")
+        if expected is not None and str(expected) != protocol.user_key(user):
+            return Verdict.LOGGED_OUT
+        listener = Listener(
+            user,
+            session,
+            language,
+            transmit=self._transmit,
+            hang_up=self._hang_up,
+            may_join=inbox.may_join,
+        )
+        listener.topics = await inbox.joinable(user, hello.get("join"))
+        return listener
 
     async def _authenticate(self, hello: Frame) -> tuple[Any, sessions.Session, str] | None:
         request = sessions.make_request(self.scope)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
 import pytest
 
-from django_live_notify import apush
+from django_live_notify import apush, consumers
 from django_live_notify.live import hub
 from django_live_notify.live.hub import get_hub
 from tests.live.client import Client, Request, Stream, story, until
@@ -98,3 +99,20 @@ async def test_a_held_poll_makes_room_with_an_answer_of_its_own(
         await newest.hello()
         status, answer = await held.answer()
         assert status == 200 and 10 <= answer["next"] <= 30
+
+
+# Time
+
+
+@story
+async def test_who_is_not_known_in_time_is_closed(
+    alice: Any, settings: Any, monkeypatch: Any
+) -> None:
+    async def hang(request: Any, token: Any) -> None:
+        await asyncio.Event().wait()
+
+    settings.LIVE_NOTIFY_AUTHENTICATE = hang
+    monkeypatch.setattr(consumers, "OPENING_TIMEOUT", 0.1)
+    async with Client(origin=None) as client:
+        await client.send({"type": "hello", "token": "t"})
+        assert await client.receive_close() == 4000

@@ -127,6 +127,8 @@ class Hub:
     def __init__(self) -> None:
         self._listeners: dict[str, set[Listener]] = {}
         self._users: dict[str, Any] = {}
+        # Held by the one of a reader's listeners that looks.
+        self._looking: dict[str, asyncio.Lock] = {}
         self._database = Database()
         self._starting = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -249,15 +251,19 @@ class Hub:
 
         Returns it with the cursor that it reaches, and the time from which to ask for changes.
         """
-        assert self._horizon is not None
-        # Whatever is committed from now on comes by the sweep; the rest is read below.
-        settled, spans = self._horizon.settled, self._horizon.spans()
-        # What changes while it is read is not in it; the client asks again from here.
-        read_at = protocol.now()
-        found = await self.run(
-            partial(log.resume, listener.user, cursor, since, listener.language, spans, seen)
-        )
-        return found, Cursor(found.epoch, settled), read_at
+        # One of a reader's at a time: what is pushed to them wakes all of their polls, and other
+        # readers have the threads as well.
+        async with self._looking.setdefault(listener.key, asyncio.Lock()):
+            if self._horizon is None:
+                raise RuntimeError("The hub ended before it was looked.")
+            # Whatever is committed from now on comes by the sweep; the rest is read below.
+            settled, spans = self._horizon.settled, self._horizon.spans()
+            # What changes while it is read is not in it; the client asks again from here.
+            read_at = protocol.now()
+            found = await self.run(
+                partial(log.resume, listener.user, cursor, since, listener.language, spans, seen)
+            )
+            return found, Cursor(found.epoch, settled), read_at
 
     def dismiss(self, listener: Listener) -> None:
         """Forget a listener whose connection is gone or going."""
@@ -268,6 +274,7 @@ class Hub:
         self._with_sent.discard(listener)
         if not mine:
             del self._listeners[listener.key], self._users[listener.key]
+            self._looking.pop(listener.key, None)
             self._reconcile()
         if not self._listeners:
             self._stop_later()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from typing import Any
 
 import pytest
 
 from django_live_notify import apush, consumers
-from django_live_notify.live import hub
+from django_live_notify.live import hub, log
 from django_live_notify.live.hub import get_hub
 from tests.live.client import Client, Request, Stream, story, until
 
@@ -99,6 +100,31 @@ async def test_a_held_poll_makes_room_with_an_answer_of_its_own(
         await newest.hello()
         status, answer = await held.answer()
         assert status == 200 and 10 <= answer["next"] <= 30
+
+
+@story
+async def test_one_readers_looks_leave_a_thread_to_the_others(
+    alice: Any, bob: Any, monkeypatch: Any
+) -> None:
+    looking, may_go_on = threading.Semaphore(0), threading.Event()
+    resume = log.resume
+
+    def slow_for_alice(user: Any, *args: Any, **keys: Any) -> Any:
+        if user.pk == alice.pk:
+            looking.release()
+            assert may_go_on.wait(10)
+        return resume(user, *args, **keys)
+
+    monkeypatch.setattr(log, "resume", slow_for_alice)
+    polls = [Request("poll/", alice.http, wait=20) for _ in range(3)]
+    async with polls[0] as one, polls[1] as two, polls[2] as three, Client(bob.http) as client:
+        await until(lambda: len(get_hub()._all()) == 3, "the polls")
+        await until(lambda: looking.acquire(blocking=False), "the first look")
+        await client.hello()
+        assert not looking.acquire(blocking=False)
+        may_go_on.set()
+        for poll in (one, two, three):
+            assert (await poll.answer())[0] == 200
 
 
 # Time

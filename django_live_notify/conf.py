@@ -31,8 +31,10 @@ DEFAULT_LIMITS: dict[str, int] = {
     # How many connections one reader may have in one process. Tabs of a browser share one; without
     # that, many tabs on two networks within a beat, or on streams that nobody has found cut yet.
     "connections": 50,
-    # How many commands of one connection may be waiting for their answer.
+    # How many commands of one connection may be waiting for their answer, and of how many bytes:
+    # four messages of the largest size.
     "commands": 32,
+    "commands_bytes": 2 * 1024 * 1024,
 }
 
 

@@ -12,7 +12,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from channels.consumer import AsyncConsumer, get_handler_name
 from channels.exceptions import StopConsumer
@@ -42,10 +42,21 @@ MAX_BROKEN_FRAMES = 20
 # Seconds for the changes of state that came together with the close.
 FINISH_TIMEOUT = 10.0
 
+# Errors that say nothing about the frame: they are answered as often as they come.
+REFUSALS = ("busy", "forbidden")
+
 # Commands that are carried out even when the connection ends with them.
 LASTING = (*inbox.ACTIONS, "action")
 
 Frame = dict[str, Any]
+
+
+class Waiting(NamedTuple):
+    """A command as it came: what is read from it takes many times the room."""
+
+    kind: str
+    message: Any
+    size: int
 
 
 class LiveNotifyConsumer(AsyncConsumer):
@@ -57,7 +68,10 @@ class LiveNotifyConsumer(AsyncConsumer):
         self.hub: Hub = get_hub()
         self.listener: Listener | None = None
         self.opening: asyncio.Task[None] | None = None
-        self.commands: deque[Frame] = deque()
+        self.refused = False
+        self.commands: deque[Waiting] = deque()
+        # Of these, and of the one that is being carried out.
+        self.waiting_bytes = 0
         self.worker: asyncio.Task[None] | None = None
         self.changing: asyncio.Task[None] | None = None
         self.hello_timer: asyncio.TimerHandle | None = None
@@ -91,12 +105,10 @@ class LiveNotifyConsumer(AsyncConsumer):
         self.hello_timer = loop.call_later(HELLO_TIMEOUT, self._no_hello)
 
     async def websocket_receive(self, message: Any) -> None:
+        if self.is_refused:
+            return
         try:
-            limits = conf.LIMITS
-            frame = protocol.parse(
-                message.get("text"), message.get("bytes"), limits["frame"], limits["binary"]
-            )
-            await self._take(frame)
+            await self._take(self._parse(message), message)
         except CommandError as error:
             await self._answer_broken(error)
 
@@ -111,9 +123,8 @@ class LiveNotifyConsumer(AsyncConsumer):
                 task.cancel()
         if self.listener is not None:
             # "Mark as read, then navigate" comes together with the close.
-            left = [frame for frame in self.commands if frame["type"] in LASTING]
-            if self.listener.is_refused:
-                left = []
+            lasting = [] if self.is_refused else [c for c in self.commands if c.kind in LASTING]
+            left = [self._parse(command.message) for command in lasting]
             if left or self.changing is not None:
                 self.hub.finish(_finish(self.hub, self.listener, self.changing, left))
             self.hub.dismiss(self.listener)
@@ -121,7 +132,19 @@ class LiveNotifyConsumer(AsyncConsumer):
 
     # From frames to commands
 
-    async def _take(self, frame: Frame) -> None:
+    @property
+    def is_refused(self) -> bool:
+        """Whether nothing that the client says counts any more."""
+        return self.refused or (self.listener is not None and self.listener.is_refused)
+
+    def _parse(self, message: Any) -> Frame:
+        text, data, limits = message.get("text"), message.get("bytes"), conf.LIMITS
+        # Those are large, and anybody may connect.
+        if text is None and self.listener is None:
+            raise CommandError("invalid", "Before ready, a frame must be text.")
+        return protocol.parse(text, data, limits["frame"], limits["binary"])
+
+    async def _take(self, frame: Frame, message: Any) -> None:
         kind = frame["type"]
         if self.opening is None:
             if kind != "hello":
@@ -129,8 +152,6 @@ class LiveNotifyConsumer(AsyncConsumer):
             self.opening = asyncio.ensure_future(self._open(frame))
             return
         if self.listener is not None:
-            if self.listener.is_refused:
-                return
             self.listener.heard()
         if kind == "pong":
             if self.listener is not None:
@@ -140,13 +161,20 @@ class LiveNotifyConsumer(AsyncConsumer):
                 self.hub.answer_ping(self.listener)
         elif kind not in self.command_handlers:
             raise CommandError("unknown_type", f"Unknown type {kind[:40]!r}.", frame.get("ref"))
+        elif kind == "message" and conf.ON_MESSAGE is None:
+            raise CommandError("forbidden", inbox.NO_MESSAGES, frame.get("ref"))
         else:
-            self._queue(frame)
+            self._queue(frame, message)
 
-    def _queue(self, frame: Frame) -> None:
-        if len(self.commands) >= conf.LIMITS["commands"]:
+    def _queue(self, frame: Frame, message: Any) -> None:
+        limits = conf.LIMITS
+        size = len(message.get("text") or message.get("bytes"))
+        # One alone waits for nobody but the site.
+        is_over = self.waiting_bytes and self.waiting_bytes + size > limits["commands_bytes"]
+        if is_over or len(self.commands) >= limits["commands"]:
             raise CommandError("busy", "Too many commands are waiting.", frame.get("ref"))
-        self.commands.append(frame)
+        self.commands.append(Waiting(frame["type"], message, size))
+        self.waiting_bytes += size
         if self.worker is None:
             self.worker = asyncio.ensure_future(self._work())
 
@@ -155,9 +183,11 @@ class LiveNotifyConsumer(AsyncConsumer):
         try:
             if self.opening is not None:
                 await asyncio.shield(self.opening)
-            while self.commands and self.listener is not None and not self.listener.is_refused:
-                frame = self.commands.popleft()
-                self.listener.offer(_encode(await self._carry_out(frame)))
+            while self.commands and self.listener is not None and not self.is_refused:
+                waiting = self.commands.popleft()
+                answer = await self._carry_out(self._parse(waiting.message))
+                self.waiting_bytes -= waiting.size
+                self.listener.offer(_encode(answer))
         finally:
             self.worker = None
 
@@ -175,7 +205,7 @@ class LiveNotifyConsumer(AsyncConsumer):
         return {"type": "ok", "ref": ref, **({} if data is None else {"data": data})}
 
     async def _answer_broken(self, error: CommandError) -> None:
-        self.broken += 1
+        self.broken += error.code not in REFUSALS
         if self.broken > MAX_BROKEN_FRAMES:
             await self._refuse(Verdict.BROKEN_PROTOCOL)
             return
@@ -296,6 +326,8 @@ class LiveNotifyConsumer(AsyncConsumer):
         await self.send({"type": "websocket.send", kind: frame})
 
     async def _hang_up(self, code: int, reason: str) -> None:
+        if self.is_refused:
+            self.commands.clear()
         await self.send({"type": "websocket.close", "code": code, "reason": reason})
 
     def _no_hello(self) -> None:
@@ -306,6 +338,7 @@ class LiveNotifyConsumer(AsyncConsumer):
         if self.listener is not None:
             self.hub.close(self.listener, verdict)
             return
+        self.refused = True
         try:
             await self._transmit(protocol.encode(protocol.bye(verdict)))
             await self._hang_up(int(verdict), protocol.REASONS[verdict])

@@ -21,6 +21,7 @@ from .querysets import ACTIONS
 
 __all__ = [
     "ACTIONS",
+    "NO_MESSAGES",
     "Change",
     "Message",
     "call",
@@ -37,6 +38,8 @@ __all__ = [
 logger = logging.getLogger("django_live_notify")
 
 MAX_ID = 2**63 - 1
+
+NO_MESSAGES = "This site takes no messages."
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ class Message:
 def parse_message(keys: Any) -> Message:
     """Return a message to the site. Raises CommandError where it is none, or none is taken."""
     if conf.ON_MESSAGE is None:
-        raise CommandError("forbidden", "This site takes no messages.")
+        raise CommandError("forbidden", NO_MESSAGES)
     name = keys.get("name") if isinstance(keys, Mapping) else None
     if not isinstance(name, str) or not name:
         raise CommandError("invalid", "A message needs a name.")

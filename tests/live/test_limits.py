@@ -8,11 +8,14 @@ import time
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
+from django.core.asgi import get_asgi_application
 
 from django_live_notify import apush, consumers
+from django_live_notify.asgi import with_live_notify
 from django_live_notify.live import hub, log
 from django_live_notify.live.hub import get_hub
-from tests.live.client import Client, Request, Stream, story, until
+from tests.live.client import Client, Request, Stream, binary, story, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -125,6 +128,130 @@ async def test_one_readers_looks_leave_a_thread_to_the_others(
         may_go_on.set()
         for poll in (one, two, three):
             assert (await poll.answer())[0] == 200
+
+
+# What waits to be carried out
+
+
+class Site:
+    """A LIVE_NOTIFY_ON_MESSAGE that takes its time."""
+
+    def __init__(self) -> None:
+        self.heard: list[Any] = []
+        self.may_go_on = asyncio.Event()
+
+    async def on_message(self, user: Any, name: str, data: Any) -> Any:
+        self.heard.append(data)
+        await self.may_go_on.wait()
+        return len(data)
+
+
+@story
+async def test_what_waits_is_bounded_in_bytes(alice: Any, settings: Any) -> None:
+    settings.LIVE_NOTIFY_LIMITS = {"commands_bytes": 2_500}
+    site = Site()
+    settings.LIVE_NOTIFY_ON_MESSAGE = site.on_message
+    async with Client(alice.http) as client:
+        await client.hello()
+        for ref in (1, 2, 3):
+            await client.send(
+                binary({"type": "message", "name": "image", "ref": ref}, bytes(1_000))
+            )
+        await client.receive("error", ref=3, code="busy")
+        assert len(site.heard) == 1
+        site.may_go_on.set()
+        for ref in (1, 2):
+            await client.receive("ok", ref=ref, data=1_000)
+        # What was carried out waits no more; and what is alone waits for nothing.
+        await client.send(binary({"type": "message", "name": "image", "ref": 4}, bytes(3_000)))
+        await client.receive("ok", ref=4, data=3_000)
+
+
+@story
+async def test_who_is_told_to_wait_is_not_closed_for_it(alice: Any, settings: Any) -> None:
+    settings.LIVE_NOTIFY_LIMITS = {"commands": 1}
+    site = Site()
+    settings.LIVE_NOTIFY_ON_MESSAGE = site.on_message
+    async with Client(alice.http) as client:
+        await client.hello()
+        for ref in range(consumers.MAX_BROKEN_FRAMES * 2):
+            await client.send({"type": "message", "name": "n", "data": [], "ref": ref})
+        await client.receive("error", ref=consumers.MAX_BROKEN_FRAMES * 2 - 1, code="busy")
+        site.may_go_on.set()
+        await client.receive("ok", ref=0)
+        await client.roundtrip()
+
+
+@story
+async def test_a_message_that_nobody_takes_waits_for_nothing(alice: Any, monkeypatch: Any) -> None:
+    may_go_on = threading.Event()
+    monkeypatch.setattr(consumers.inbox, "change", lambda user, wanted: may_go_on.wait(10))
+    async with Client(alice.http) as client:
+        await client.hello()
+        await client.send({"type": "read", "up_to": 1, "ref": "change"})
+        for ref in range(consumers.MAX_BROKEN_FRAMES * 2):
+            await client.send(binary({"type": "message", "name": "n", "ref": ref}, bytes(100_000)))
+            await client.receive("error", ref=ref, code="forbidden")
+        may_go_on.set()
+        await client.receive("ok", ref="change")
+
+
+@story
+async def test_nobody_sends_bytes_before_they_are_known(alice: Any, settings: Any) -> None:
+    settings.LIVE_NOTIFY_ON_MESSAGE = lambda user, name, data: len(data)
+    message = binary({"type": "message", "name": "image", "ref": 1}, bytes(100_000))
+    async with Client(alice.http) as client:
+        await client.send(message)
+        await client.receive("error", code="invalid", message="Before ready, a frame must be text.")
+        await client.hello()
+        await client.send(message)
+        await client.receive("ok", ref=1, data=100_000)
+    async with Client(alice.http) as client:
+        for _ in range(consumers.MAX_BROKEN_FRAMES + 1):
+            await client.send(message)
+        assert await client.receive_close() == 4501
+
+
+@story
+async def test_what_waits_is_let_go_of_when_a_connection_is_refused(
+    alice: Any, settings: Any
+) -> None:
+    site = Site()
+    settings.LIVE_NOTIFY_ON_MESSAGE = site.on_message
+    async with Client(alice.http) as client:
+        await client.hello()
+        (listener,) = get_hub()._all()
+        consumer: Any = listener._hang_up.__self__  # type: ignore[attr-defined]
+        for number in range(5):
+            await client.send({"type": "message", "name": "n", "data": [number]})
+        await until(lambda: len(consumer.commands) == 4, "the commands")
+        await sync_to_async(alice.http.logout)()
+        assert await client.receive_close() == 4511
+        assert not consumer.commands
+        await client.send({"type": "message", "name": "n", "data": []})
+        site.may_go_on.set()
+    assert (list(consumer.commands), site.heard) == ([], [[0]])
+
+
+@story
+async def test_who_was_never_let_in_is_not_heard_any_more(transactional_db: None) -> None:
+    sent: list[str] = []
+    inner = with_live_notify(get_asgi_application())
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        async def send_and_note(message: Any) -> None:
+            sent.append(message["type"])
+            await send(message)
+
+        await inner(scope, receive, send_and_note)
+
+    async with Client(application=application) as client:
+        await client.send({"type": "hello", "cursor": None})
+        assert await client.receive_close() == 4510
+        # A server may hand over what came before its client knew.
+        for frame in ({"type": "read", "up_to": 1}, {"type": "message"}, "junk"):
+            await client.send(frame)
+    assert sent == ["websocket.accept", "websocket.send", "websocket.close"]
 
 
 # Time

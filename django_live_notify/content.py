@@ -104,7 +104,7 @@ def check_json(value: Any, what: str = "data") -> Any:
     if size > DATA_BYTES:
         raise ValueError(f"{what} has {size} bytes as JSON; at most {DATA_BYTES} are allowed.")
     decoded = json.loads(encoded)
-    _check_storable(decoded, what)
+    check_storable(decoded, what)
     return decoded
 
 
@@ -123,8 +123,26 @@ def check_text(value: Any, what: str, length: int | None = None) -> str:
     text = str(value)
     if length is not None and len(text) > length:
         raise ValueError(f"{what} has {len(text)} characters; at most {length} are allowed.")
-    _check_storable(text, what)
+    check_storable(text, what)
     return text
+
+
+def check_storable(value: Any, what: str) -> None:
+    """Refuse what PostgreSQL stores neither as text nor as JSON."""
+    if isinstance(value, str):
+        if "\x00" in value:
+            raise ValueError(f"{what} contains a NUL character, which databases do not store.")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"{what} contains half of a surrogate pair.") from None
+    elif isinstance(value, dict):
+        for key, entry in value.items():
+            check_storable(key, what)
+            check_storable(entry, what)
+    elif isinstance(value, list):
+        for entry in value:
+            check_storable(entry, what)
 
 
 def check_name(value: Any, what: str, *, may_be_empty: bool = False) -> str:
@@ -315,21 +333,3 @@ def _message_id(value: Promise) -> str:
 
 def _interpolate(text: str, params: Mapping[str, Any]) -> str:
     return text % params if params else text
-
-
-def _check_storable(value: Any, what: str) -> None:
-    """Refuse what PostgreSQL stores neither as text nor as JSON."""
-    if isinstance(value, str):
-        if "\x00" in value:
-            raise ValueError(f"{what} contains a NUL character, which databases do not store.")
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise ValueError(f"{what} contains half of a surrogate pair.") from None
-    elif isinstance(value, dict):
-        for key, entry in value.items():
-            _check_storable(key, what)
-            _check_storable(entry, what)
-    elif isinstance(value, list):
-        for entry in value:
-            _check_storable(entry, what)

@@ -14,6 +14,7 @@ from django.db import InterfaceError, OperationalError
 
 from .audiences import Topic
 from .conf import conf
+from .content import check_storable
 from .live import log
 from .live.protocol import CommandError
 from .models import Notification
@@ -97,7 +98,14 @@ def parse_message(keys: Any) -> Message:
     name = keys.get("name") if isinstance(keys, Mapping) else None
     if not isinstance(name, str) or not name:
         raise CommandError("invalid", "A message needs a name.")
-    return Message(conf.ON_MESSAGE, name, keys.get("data"))
+    data = keys.get("data")
+    try:
+        check_storable([name, data], "A message")
+    except RecursionError:
+        raise CommandError("invalid", "A message is nested too deeply.") from None
+    except ValueError as error:
+        raise CommandError("invalid", str(error)) from None
+    return Message(conf.ON_MESSAGE, name, data)
 
 
 def refusal(error: PermissionDenied | ValidationError) -> CommandError:

@@ -7,7 +7,6 @@ they leave to `holding.py`.
 from __future__ import annotations
 
 import inspect
-import json
 import math
 from collections.abc import Callable
 from copy import copy
@@ -214,10 +213,7 @@ def _language() -> str:
 def _read_json(request: HttpRequest) -> Any:
     if len(request.body) > conf.LIMITS["frame"]:
         raise CommandError("too_large", "The body is too large.")
-    try:
-        return json.loads(request.body)
-    except (ValueError, RecursionError):
-        raise CommandError("invalid", "The body must be JSON.") from None
+    return protocol.load(request.body, "The body")
 
 
 def _refuse(verdict: Verdict) -> HttpResponse:

@@ -127,6 +127,19 @@ def test_bad_parameters_are_a_400_in_json(http: Client, query: dict[str, Any]) -
     assert answer["message"].startswith(f"{name} "), "it says which"
 
 
+@pytest.mark.parametrize("path", ["inbox/", "poll/"])
+@pytest.mark.parametrize("text", ["a\x00", "\x00", b"\xed\xa0\x80", "\U0001f600"])
+def test_no_text_of_an_address_reaches_a_database_that_cannot_take_it(
+    http: Client, alice: Any, settings: Any, path: str, text: Any
+) -> None:
+    settings.LIVE_NOTIFY_CAN_JOIN = lambda user, topic: True
+    push(alice, "one")
+    names = ("before", "limit", "kind", "level", "unread", "counts", "user", "cursor", "since")
+    for name in (*names, "seen", "known", "wait", "join"):
+        response = get(http, path, **{name: text})
+        assert response.status_code in (200, 400, 403), (name, response.content)
+
+
 def test_too_many_kinds_are_a_400(http: Client) -> None:
     response = get(http, "inbox/", kind=[str(number) for number in range(1_000)])
     assert response.status_code == 400 and response.json()["code"] == "too_large"
@@ -168,7 +181,8 @@ def test_nobody_changes_what_is_not_theirs(http: Client, bob: Any) -> None:
 @pytest.mark.parametrize(
     "body",
     ["", "junk", b"\xff\xfe", "[]", "{}", '{"ids": 1}', '{"ids": ["a"]}', '{"up_to": "1"}']
-    + ['{"up_to": 0}', '{"ids": [], "up_to": 1}', '{"up_to": 1e400}', "[" * 10_000],
+    + ['{"up_to": 0}', '{"ids": [], "up_to": 1}', '{"up_to": 1e400}', "[" * 10_000]
+    + ['{"up_to": 1, "x": "\\ud800"}', '{"up_to": 1, "x": NaN}'],
 )
 def test_bad_bodies_are_a_400_in_json(http: Client, body: Any) -> None:
     response = post(http, "read/", body)
@@ -226,8 +240,14 @@ def test_what_the_site_refuses_is_a_400_with_its_words(
     assert response.json() == {"code": code, "message": "Not you."}
 
 
-@pytest.mark.parametrize("body", ["", "[]", "{}", '{"name": ""}', '{"name": 7}', '"vote"'])
-def test_a_message_that_is_none_is_a_400_in_json(http: Client, settings: Any, body: str) -> None:
+@pytest.mark.parametrize(
+    "body",
+    ["", "[]", "{}", '{"name": ""}', '{"name": 7}', '"vote"', '{"name": "v", "data": Infinity}']
+    + ['{"name": "v", "data": ' + "[" * 5_000 + "]" * 5_000 + "}"]
+    + ['{"name": "v", "data": 1e999}', '{"name": "v", "data": "\\ud800"}']
+    + ['{"name": "v", "data": ["\\u0000"]}', '{"name": "v\\u0000"}', b'{"name": "v\xed\xa0\x80"}'],
+)
+def test_a_message_that_is_none_is_a_400_in_json(http: Client, settings: Any, body: Any) -> None:
     settings.LIVE_NOTIFY_ON_MESSAGE = lambda user, name, data: None
     response = post(http, "message/", body)
     assert response.status_code == 400 and response.json()["code"] == "invalid"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import json
 import logging
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
@@ -127,6 +128,23 @@ def encode_binary(header: Mapping[str, Any], data: bytes) -> bytes:
     return len(encoded).to_bytes(2, "big") + encoded + data
 
 
+def load(text: str | bytes, what: str) -> Any:
+    """Return what a client says in JSON; `what` names it where it is refused.
+
+    Raises CommandError for what is no JSON in UTF-8, and for what could neither be stored nor
+    answered: numbers that are infinite, and halves of surrogate pairs.
+    """
+    try:
+        decoded = text.decode() if isinstance(text, bytes) else text
+        value = json.loads(decoded, parse_constant=_refuse_constant, parse_float=_parse_float)
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise CommandError("invalid", f"{what} contains half of a surrogate pair.") from None
+    except (ValueError, RecursionError):
+        raise CommandError("invalid", f"{what} must be JSON.") from None
+    return value
+
+
 def parse(
     text: str | None, data: bytes | None, limit: int, binary_limit: int = 0
 ) -> dict[str, Any]:
@@ -138,13 +156,7 @@ def parse(
         return _parse_binary(data or b"", limit, binary_limit)
     if len(text) > limit or len(text.encode(errors="replace")) > limit:
         raise CommandError("too_large", f"A frame may have at most {limit} bytes.")
-    try:
-        frame = json.loads(text, parse_constant=_refuse_constant)
-        # What could not be answered or stored is refused here: half of a surrogate pair.
-        text.encode()
-        json.dumps(frame, ensure_ascii=False).encode()
-    except (ValueError, RecursionError):
-        raise CommandError("invalid", "A frame must be JSON.") from None
+    frame = load(text, "A frame")
     if not isinstance(frame, dict) or not isinstance(frame.get("type"), str):
         raise CommandError("invalid", "A frame must be a JSON object with a type.")
     if not isinstance(frame.get("ref"), (str, int, type(None))):
@@ -410,3 +422,10 @@ def _parse_binary(frame: bytes, limit: int, binary_limit: int) -> dict[str, Any]
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(name)
+
+
+def _parse_float(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise CommandError("invalid", f"{digits:.40} is too large a number.")
+    return number

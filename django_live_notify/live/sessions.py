@@ -81,7 +81,8 @@ def authenticate(scope: Mapping[str, Any], request: HttpRequest) -> tuple[Any, S
     store: Any = scope.get("session")
     if store is None:
         key = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
-        if not key:
+        # Quoted, a cookie may contain what PostgreSQL does not compare with.
+        if not key or "\x00" in key:
             return None
         store = import_module(settings.SESSION_ENGINE).SessionStore(key)
     user = _load_user(store)

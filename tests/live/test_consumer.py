@@ -44,7 +44,8 @@ async def test_ready_says_who_and_how(alice: Any) -> None:
 
 @story
 async def test_without_a_session_nobody_gets_in(transactional_db: None) -> None:
-    for cookies in (None, "sessionid=invented", "sessionid=", "rubbish"):
+    nul = 'sessionid="\\000' + "a" * 32 + '"'
+    for cookies in (None, "sessionid=invented", "sessionid=", "rubbish", nul):
         async with Client(cookies=cookies) as client:
             await client.send({"type": "hello", "cursor": None})
             bye = await client.receive("bye")
@@ -198,6 +199,8 @@ async def test_a_user_deactivated_meanwhile_is_found_by_the_check(
         ('{"type": "message"}', "forbidden"),
         ('{"type": "join", "topic": "x"}', "forbidden"),
         ('{"type": "join"}', "invalid"),
+        ('{"type": "join", "topic": "a\\u0000"}', "invalid"),
+        ('{"type": "message", "name": "x", "data": 1e999}', "invalid"),
         ('{"type": "message", "name": "x", "data": "' + "x" * 20_000 + '"}', "too_large"),
     ],
 )
@@ -322,6 +325,21 @@ async def test_what_the_site_refuses_is_an_error_and_no_traceback(
         assert (error["code"], error["message"]) == (code, message)
         await client.roundtrip()
     assert "secret" not in str(client.frames)
+
+
+@story
+async def test_a_message_that_cannot_be_stored_does_not_reach_the_site(
+    alice: Any, settings: Any
+) -> None:
+    heard: list[Any] = []
+    settings.LIVE_NOTIFY_ON_MESSAGE = lambda user, name, data: heard.append(data)
+    async with Client(alice.http) as client:
+        await client.hello()
+        for ref, data in enumerate(("a\x00", ["\x00"], {"\x00": 1})):
+            await client.send({"type": "message", "name": "n", "data": data, "ref": ref})
+            error = await client.receive("error", ref=ref, code="invalid")
+            assert "NUL" in error["message"]
+    assert heard == []
 
 
 @story

@@ -41,6 +41,10 @@ def test_a_cursor_stays_within_what_databases_compare() -> None:
         '{"type": "read", "ref": {}}',
         '{"type": "read", "x": NaN}',
         '{"type": "message", "data": "\\ud800"}',
+        '{"type": "message", "data": "\ud800"}',
+        '{"type": "message", "data": [{"\\udc00": 1}]}',
+        '{"type": "message", "data": -Infinity}',
+        '{"type": "message", "data": [1e999]}',
         "[" * 10_000,
         '{"type": "x", "n": ' + "9" * 5_000 + "}",
     ],
@@ -49,6 +53,29 @@ def test_junk_is_refused_as_invalid(text: str) -> None:
     with pytest.raises(CommandError) as caught:
         protocol.parse(text, None, 16 * 1024)
     assert caught.value.code == "invalid"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "It must be JSON."),
+        ("NaN", "It must be JSON."),
+        ("-1e400", "-1e400 is too large a number."),
+        ('{"\\ud83d": 1}', "It contains half of a surrogate pair."),
+        (b'"\xed\xa0\x80"', "It must be JSON."),
+        ('"a"'.encode("utf-16"), "It must be JSON."),
+    ],
+)
+def test_what_is_refused_is_told_why(text: str | bytes, message: str) -> None:
+    with pytest.raises(CommandError) as caught:
+        protocol.load(text, "It")
+    assert (caught.value.code, caught.value.message) == ("invalid", message)
+
+
+def test_all_other_json_is_taken() -> None:
+    said = {"é": [1.5, -1e300, 10**30, None, True, {}], "pair": "\U0001f600"}
+    assert protocol.load(json.dumps(said), "It") == said
+    assert protocol.load(json.dumps(said, ensure_ascii=False).encode(), "It") == said
 
 
 def test_a_binary_frame_is_a_header_and_bytes() -> None:

@@ -6,18 +6,16 @@ one is first, and what fails, or dies halfway, was never done.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from asgiref.sync import async_to_sync
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 
 from .conf import conf
 from .content import NAME_LENGTH
-from .inbox import refusal
+from .inbox import call_and_wait, refusal
 from .live import log, protocol
 from .live.protocol import CommandError
 from .models import Notification
@@ -51,8 +49,6 @@ def act(user: Any, wanted: Act) -> None:
     function = conf.ON_ACTION
     if function is None:
         raise CommandError("forbidden", "This site takes no actions.")
-    if inspect.iscoroutinefunction(function):
-        function = async_to_sync(function)
     using = log.alias()
     mine = Notification.objects.using(using).for_user(user).by_row().filter(pk=wanted.id)
     notification = mine.select_related("actor").first()
@@ -64,6 +60,6 @@ def act(user: Any, wanted: Act) -> None:
         with transaction.atomic(using=using):
             if not mine.take_action(wanted.name):
                 raise CommandError("done", "An action was taken already.")
-            function(user, notification, wanted.name)
+            call_and_wait(function, user, notification, wanted.name)
     except (PermissionDenied, ValidationError) as error:
         raise refusal(error) from None

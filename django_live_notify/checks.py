@@ -108,12 +108,14 @@ def check_installation(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
                     id="live_notify.E008",
                 )
             )
-    if not _has_middleware("AuthenticationMiddleware"):
+    by_token = getattr(settings, "LIVE_NOTIFY_AUTHENTICATE", None) is not None
+    if not by_token and not _has_middleware("AuthenticationMiddleware"):
         messages.append(
             Warning(
                 "AuthenticationMiddleware is not in MIDDLEWARE: views know no reader.",
                 hint="Add django.contrib.auth.middleware.AuthenticationMiddleware,"
-                " or one of your own that sets request.user (and silence this).",
+                " or set LIVE_NOTIFY_AUTHENTICATE, or add one of your own that sets request.user"
+                " (and silence this).",
                 id="live_notify.W003",
             )
         )

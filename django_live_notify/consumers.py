@@ -263,8 +263,10 @@ class LiveNotifyConsumer(AsyncConsumer):
         request = sessions.make_request(self.scope)
         token = hello.get("token")
         if token is not None and conf.AUTHENTICATE is not None:
+            if not sessions.is_token(token):
+                return None
             user = await inbox.call(conf.AUTHENTICATE, request, token)
-            if user is None or not user.is_active or not user.is_authenticated:
+            if not sessions.is_let_in(user):
                 return None
             return user, sessions.session_of(user), sessions.language_of(request)
 

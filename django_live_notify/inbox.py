@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from asgiref.sync import async_to_sync
 from channels.db import database_sync_to_async
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import InterfaceError, OperationalError
@@ -26,6 +27,7 @@ __all__ = [
     "Change",
     "Message",
     "call",
+    "call_and_wait",
     "change",
     "check_topic",
     "is_outage",
@@ -151,6 +153,11 @@ async def call(function: Callable[..., Any], *args: Any) -> Any:
     if inspect.iscoroutinefunction(function):
         return await function(*args)
     return await database_sync_to_async(function, thread_sensitive=False)(*args)
+
+
+def call_and_wait(function: Callable[..., Any], *args: Any) -> Any:
+    """Call a function of the site, which may be async, from synchronous code."""
+    return (async_to_sync(function) if inspect.iscoroutinefunction(function) else function)(*args)
 
 
 def _is_id(value: Any) -> bool:

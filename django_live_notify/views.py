@@ -6,30 +6,29 @@ they leave to `holding.py`.
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable
 from copy import copy
 from functools import wraps
 from typing import Any
 
-from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
+from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils.translation import get_language
 from django.views.decorators.cache import never_cache
-from django.views.decorators.csrf import csrf_protect
+from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_GET, require_POST
 
 from . import holding
 from .acting import act, parse_act
 from .conf import conf
 from .content import check_name
+from .inbox import call_and_wait, parse_change, parse_message, refusal
 from .inbox import change as change_inbox
-from .inbox import parse_change, parse_message, refusal
 from .live import log, protocol, sessions
 from .live.protocol import REASONS, CommandError, Cursor, Verdict
 from .models import LogState, Notification
@@ -45,22 +44,46 @@ MAX_NAMES = 50
 
 
 def _for_readers(view: View) -> View:
-    """Answer only who is signed in, as whom the page expects, and answer errors as JSON."""
+    """Answer only a reader, as whom the page expects, and answer errors as JSON.
+
+    Who comes by a cookie has to show that a page of the site sent them, as forms have to. Who comes
+    by a token needs not, since no other page knows it; a cookie beside it counts for nothing.
+    """
 
     @wraps(view)
-    def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        if not request.user.is_authenticated:
+    def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        # Without sessions there is none.
+        user = getattr(request, "user", None)
+        if user is None or not user.is_authenticated:
             return _refuse(Verdict.NOT_LOGGED_IN)
         expected = request.GET.get("user")
-        if expected is not None and expected != protocol.user_key(request.user):
+        if expected is not None and expected != protocol.user_key(user):
             return _refuse(Verdict.LOGGED_OUT)
         try:
             return view(request, *args, **kwargs)
         except CommandError as error:
             return JsonResponse({"code": error.code, "message": error.message}, status=400)
 
+    protected = csrf_protect(answer)
+
+    @wraps(view)
+    def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        token = sessions.token_of(request)
+        if token is None:
+            return protected(request, *args, **kwargs)
+        request.user = _find_user(request, token)
+        return answer(request, *args, **kwargs)
+
     # It answers whoever is not signed in by itself, and not by a page to sign in.
-    return never_cache(login_not_required(wrapped))
+    return never_cache(csrf_exempt(login_not_required(wrapped)))
+
+
+def _find_user(request: HttpRequest, token: str) -> Any:
+    function = conf.AUTHENTICATE
+    if function is None or not sessions.is_token(token):
+        return AnonymousUser()
+    user = call_and_wait(function, request, token)
+    return user if sessions.is_let_in(user) else AnonymousUser()
 
 
 def _non_atomic(view: View) -> View:
@@ -111,7 +134,6 @@ def _filter(reader: NotificationQuerySet, request: HttpRequest) -> NotificationQ
 
 
 @require_POST
-@csrf_protect
 @_for_readers
 def change(request: HttpRequest, action: str) -> HttpResponse:
     """Change the state of the reader's notifications, named by ids or up to one."""
@@ -121,23 +143,18 @@ def change(request: HttpRequest, action: str) -> HttpResponse:
 
 
 @require_POST
-@csrf_protect
 @_for_readers
 def message(request: HttpRequest) -> HttpResponse:
     """Hand a message to the site's LIVE_NOTIFY_ON_MESSAGE and return what it returns."""
     said = parse_message(_read_json(request))
-    function = said.function
-    if inspect.iscoroutinefunction(function):
-        function = async_to_sync(function)
     try:
-        answer = function(request.user, said.name, said.data)
+        answer = call_and_wait(said.function, request.user, said.name, said.data)
     except (PermissionDenied, ValidationError) as error:
         raise refusal(error) from None
     return JsonResponse({"data": answer})
 
 
 @require_POST
-@csrf_protect
 @_for_readers
 def action(request: HttpRequest) -> HttpResponse:
     """Carry out a button of one of the reader's notifications."""

@@ -113,6 +113,7 @@ def test_daphne_comes_before_staticfiles() -> None:
 
 def test_readers_are_authenticated() -> None:
     assert ids(MIDDLEWARE=[]) == ["live_notify.W003"]
+    assert ids(MIDDLEWARE=[], LIVE_NOTIFY_AUTHENTICATE=print) == []
 
 
 def test_templates_know_the_request() -> None:

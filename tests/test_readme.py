@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
+from django.core import signing
 from django.core.exceptions import ValidationError
 from django.test import RequestFactory
 from django.utils import timezone
@@ -119,6 +120,15 @@ def test_the_example_of_messages() -> None:
         names["on_message"](user, "other", None)
 
 
+def test_the_example_of_tokens(make_user: Any) -> None:
+    user, names = make_user("alice"), dict[str, Any]()
+    exec(find_example("def authenticate"), names)
+    token = signing.dumps(str(user.pk), salt="live-notify")
+    assert names["authenticate"](None, token) == user
+    for other in (token + "x", signing.dumps(str(user.pk)), str(user.pk), "x"):
+        assert names["authenticate"](None, other) is None
+
+
 def test_the_example_of_testing() -> None:
     names: dict[str, Any] = {"User": get_user_model()}
     exec(find_example("class ExportTests"), names)
@@ -128,7 +138,7 @@ def test_the_example_of_testing() -> None:
 
 def test_every_example_is_run_or_is_a_step_of_the_installation() -> None:
     run = ["# views.py", "push(EVERYONE", "inbox = ", "schedule(user"]
-    run += ["actions=[", "def on_action", "def on_message", "class ExportTests"]
+    run += ["actions=[", "def on_action", "def on_message", "def authenticate", "class ExportTests"]
     steps = [code for code in EXAMPLES if not any(words in code for words in run)]
     assert len(steps) == 5
     for code in steps:

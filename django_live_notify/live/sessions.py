@@ -1,7 +1,7 @@
 """Who is at the other end of a connection: at its start, and as long as it lasts.
 
 A cookie counts only with an Origin that Django's own CSRF rule would accept, since browsers send it
-along for any page. Nothing here writes a session.
+along for any page. A token, where one is given, counts alone. Nothing here writes a session.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from django.utils.crypto import constant_time_compare
 from django.utils.translation import get_language_from_request
 
 from ..audiences import BATCH_SIZE
+from ..conf import conf
 
 _HTTP_SCHEMES = {"ws": "http", "wss": "https"}
 
@@ -91,16 +92,33 @@ def authenticate(scope: Mapping[str, Any], request: HttpRequest) -> tuple[Any, S
     return user, Session(store.session_key or "", user.pk, store.get(HASH_SESSION_KEY, ""))
 
 
+def token_of(request: HttpRequest) -> str | None:
+    """Return the token of a request, where the site has LIVE_NOTIFY_AUTHENTICATE to read it."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    is_ours = scheme.lower() == "bearer" and conf.AUTHENTICATE is not None
+    return token.strip() if is_ours else None
+
+
+def is_token(token: Any) -> bool:
+    """Say whether it is a text that a site may look up: an empty one may be anybody's."""
+    return isinstance(token, str) and token != "" and "\x00" not in token
+
+
+def is_let_in(user: Any) -> bool:
+    """Say whether it is a user who may come in, that the site found for a token."""
+    return user is not None and user.is_authenticated and getattr(user, "is_active", True)
+
+
 def session_of(user: Any) -> Session:
     """Return what the right of a user who came by a token rests on."""
     return Session("", user.pk, user.get_session_auth_hash() if _has_hash(user) else "")
 
 
 def session_of_request(request: HttpRequest, user: Any) -> Session:
-    """Return what the right of the user rests on to whom the site's middleware gave a request."""
+    """Return what the right of the user rests on to whom a token or middleware gave a request."""
     right = session_of(user)
     store = getattr(request, "session", None)
-    if store is None or SESSION_KEY not in store:
+    if store is None or token_of(request) is not None or SESSION_KEY not in store:
         return right
     # Somebody who acts as another user does so within the session.
     own = store[SESSION_KEY] == user._meta.pk.value_to_string(user)

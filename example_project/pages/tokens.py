@@ -5,12 +5,9 @@ A token ends with its age, and at once when the user's password changes, as sess
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from django.contrib.auth.models import User
 from django.core.signing import BadSignature, TimestampSigner
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 
 MAX_AGE = 7 * 24 * 3600  # seconds
 
@@ -20,10 +17,8 @@ def make_token(user: User) -> str:
     return _signer(user).sign(str(user.pk))
 
 
-def read_token(token: Any) -> User | None:
-    """Return the active user for whom a token stands, or None for anything else."""
-    if not isinstance(token, str):
-        return None
+def authenticate(request: HttpRequest, token: str) -> User | None:
+    """Return the active user for whom a token stands: the site's LIVE_NOTIFY_AUTHENTICATE."""
     pk = token.partition(":")[0]
     if not (pk.isascii() and pk.isdigit() and len(pk) < 19):
         return None
@@ -35,27 +30,6 @@ def read_token(token: Any) -> User | None:
     except BadSignature:
         return None
     return user
-
-
-def authenticate(request: HttpRequest, token: Any) -> User | None:
-    """Return the user of a socket's `hello`: the site's LIVE_NOTIFY_AUTHENTICATE."""
-    return read_token(token)
-
-
-def bearer_tokens(
-    get_response: Callable[[HttpRequest], HttpResponse],
-) -> Callable[[HttpRequest], HttpResponse]:
-    """Sign in, for one request, whoever has a token in the header `Authorization`."""
-
-    def middleware(request: HttpRequest) -> HttpResponse:
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme == "Bearer":
-            user = read_token(token)
-            if user is not None:
-                request.user = user
-        return get_response(request)
-
-    return middleware
 
 
 def _signer(user: User) -> TimestampSigner:

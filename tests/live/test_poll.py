@@ -10,7 +10,7 @@ from asgiref.sync import sync_to_async
 from django.core.asgi import get_asgi_application
 
 from django_live_notify import EVERYONE, Topic, aemit, apush, holding
-from django_live_notify.live.hub import Hub, get_hub
+from django_live_notify.live.hub import get_hub
 from django_live_notify.models import Notification
 from tests.live.client import Client, Frame, Request, story, until
 
@@ -48,21 +48,6 @@ class Poller:
     async def poll(self) -> Frame:
         async with self.ask() as request:
             return await self.take(request)
-
-
-@pytest.fixture
-def looks(monkeypatch: Any) -> list[Any]:
-    """Note each look at the log that is over."""
-    done: list[Any] = []
-    look = Hub.look
-
-    async def look_and_note(*args: Any, **kwargs: Any) -> Any:
-        found = await look(*args, **kwargs)
-        done.append(found)
-        return found
-
-    monkeypatch.setattr(Hub, "look", look_and_note)
-    return done
 
 
 @story

@@ -199,8 +199,11 @@ class Hub:
             found, reached, read_at = await self.look(
                 listener, cursor=cursor, since=since, seen=seen
             )
-        except BaseException:
+        except BaseException as error:
             self.dismiss(listener)
+            # It was told already why it ends.
+            if listener.closing and isinstance(error, Exception):
+                return
             raise
         if listener.closing:
             return

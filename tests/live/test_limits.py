@@ -130,6 +130,30 @@ async def test_one_readers_looks_leave_a_thread_to_the_others(
             assert (await poll.answer())[0] == 200
 
 
+@story
+async def test_who_waits_for_a_look_when_the_hub_ends_is_told_so_alone(
+    alice: Any, monkeypatch: Any, caplog: Any
+) -> None:
+    may_go_on = threading.Event()
+    resume = log.resume
+
+    def slow(*args: Any, **keys: Any) -> Any:
+        assert may_go_on.wait(10)
+        return resume(*args, **keys)
+
+    monkeypatch.setattr(log, "resume", slow)
+    async with Client(alice.http) as one, Client(alice.http) as two:
+        for client in (one, two):
+            await client.send({"type": "hello", "cursor": None})
+        await until(lambda: len(get_hub()._all()) == 2, "the sockets")
+        stopping = asyncio.ensure_future(get_hub().stop())
+        for client in (one, two):
+            assert await client.receive_close() == 4000
+        may_go_on.set()
+        await stopping
+    assert "could not be opened" not in caplog.text
+
+
 # What waits to be carried out
 
 

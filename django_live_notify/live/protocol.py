@@ -10,6 +10,7 @@ import datetime
 import json
 import logging
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
@@ -83,6 +84,9 @@ REASONS = {
     Verdict.TOO_MANY_CONNECTIONS: "Too many connections.",
 }
 
+# A number at the end of an object: the end of a text in JSON is in no string.
+LAST_REF = re.compile(r'"ref":(\d{1,15})\}\Z')
+
 
 class CommandError(Exception):
     """A command that is answered by an `error` frame."""
@@ -154,6 +158,16 @@ def parse(
     """
     if text is None:
         return _parse_binary(data or b"", limit, binary_limit)
+    try:
+        return _parse_text(text, limit)
+    except CommandError as error:
+        # What cannot be read, or is too much to be read, is still the answer to somebody.
+        found = LAST_REF.search(text, max(0, len(text) - 40))
+        error.ref = int(found[1]) if found else None
+        raise
+
+
+def _parse_text(text: str, limit: int) -> dict[str, Any]:
     if len(text) > limit or len(text.encode(errors="replace")) > limit:
         raise CommandError("too_large", f"A frame may have at most {limit} bytes.")
     frame = load(text, "A frame")

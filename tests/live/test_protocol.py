@@ -127,6 +127,26 @@ def test_the_limit_counts_bytes() -> None:
     assert caught.value.code == "too_large"
 
 
+@pytest.mark.parametrize(
+    ("text", "code", "ref"),
+    [
+        ('{"type":"message","data":"' + "x" * 200 + '","ref":3}', "too_large", 3),
+        ('{"type":"message","data":"\\ud800","ref":3}', "invalid", 3),
+        ('{"type":"message","data":1e999,"ref":12}', "invalid", 12),
+        ('{"type":"message","data":{"ref":4},"x":"' + "x" * 200 + '"}', "too_large", None),
+        ('{"ref":3,"data":{"x":1e999,"ref":4}}', "invalid", None),
+        ('{"data":1e999,"x":"\\"ref\\":4}"}', "invalid", None),
+        ('{"data":1e999,"ref":' + "1" * 5_000 + "}", "invalid", None),
+    ],
+)
+def test_who_asked_is_told_where_a_frame_cannot_be_read(
+    text: str, code: str, ref: int | None
+) -> None:
+    with pytest.raises(CommandError) as caught:
+        protocol.parse(text, None, 100 if code == "too_large" else 10_000)
+    assert (caught.value.code, caught.value.ref) == (code, ref)
+
+
 def test_only_the_last_frame_of_a_replay_carries_the_cursor() -> None:
     items = [{"id": number} for number in range(protocol.ITEMS_PER_FRAME + 1)]
     frames = list(protocol.notifications(items, replay=True, cursor=Cursor("e", 9)))

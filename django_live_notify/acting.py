@@ -1,7 +1,8 @@
 """Buttons of notifications: that each reader's choice reaches the site once.
 
 The receipt decides, in the transaction in which the site's function runs: of two tabs or devices
-one is first, and what fails, or dies halfway, was never done.
+one is first, and what fails, or dies halfway, was never done. Whoever asks again for what was done
+is told that it is.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from .content import NAME_LENGTH
 from .inbox import call_and_wait, refusal
 from .live import log, protocol
 from .live.protocol import CommandError
-from .models import Notification
+from .models import Notification, Receipt
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,24 @@ def parse_act(keys: Any) -> Act:
 def act(user: Any, wanted: Act) -> None:
     """Carry out an action of a user's own notification by LIVE_NOTIFY_ON_ACTION, once.
 
-    Raises CommandError where there is no such notification or action, where an action was taken
-    already, and where the site's function refuses. What else that raises is raised: then nothing
-    was done either.
+    An action that was carried out before is not carried out again, and nothing is raised: whoever
+    got no answer may ask again. Raises CommandError where there is no such notification or action,
+    where another action was taken already, and where the site's function refuses. What else that
+    raises is raised: then nothing was done either.
     """
+    try:
+        _carry_out(user, wanted)
+    except CommandError:
+        # After the transaction, whose snapshot may be older than another's choice. What the site
+        # has retracted since then was done all the same.
+        choice = Receipt.objects.using(log.alias()).filter(
+            recipient_id=user.pk, notification_id=wanted.id, action=wanted.name
+        )
+        if not choice.exists():
+            raise
+
+
+def _carry_out(user: Any, wanted: Act) -> None:
     function = conf.ON_ACTION
     if function is None:
         raise CommandError("forbidden", "This site takes no actions.")

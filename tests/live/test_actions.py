@@ -62,6 +62,9 @@ async def test_the_others_show_it_done(alice: Any, bob: Any, calls: Any) -> None
             await client.receive("unread", unread=0)
         await two.send({"type": "action", "id": number, "name": "reject", "ref": 2})
         await two.receive("error", ref=2, code="done")
+        # As by a client that got no answer.
+        await two.send({"type": "action", "id": number, "name": "approve", "ref": 3})
+        await two.receive("ok", ref=3)
         await other.roundtrip()
         assert other.of_type("state") == []
     assert calls == [(alice.get_username(), "approve")]

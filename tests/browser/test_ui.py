@@ -138,14 +138,15 @@ def expect_toasts(page: Page, *titles: str) -> None:
 
 def hide(page: Page, hidden: bool = True) -> None:
     """Let the page believe that another tab is looked at."""
-    state = "hidden" if hidden else "visible"
     page.page.evaluate(
-        """state => {
-            const looks = { value: state, configurable: true };
-            Object.defineProperty(document, "visibilityState", looks);
+        """hidden => {
+            const looks = { visibilityState: hidden ? "hidden" : "visible", hidden };
+            for (const [name, value] of Object.entries(looks)) {
+                Object.defineProperty(document, name, { value, configurable: true });
+            }
             document.dispatchEvent(new Event("visibilitychange"));
         }""",
-        state,
+        hidden,
     )
 
 

@@ -172,7 +172,8 @@ export function makeBrowser() {
   const window = new EventTarget();
   // As in a browser, whoever captures at the window hears of what happens to the document.
   const document = {
-    visibilityState: "visible",
+    hidden: false,
+    get visibilityState() { return this.hidden ? "hidden" : "visible"; },
     dispatchEvent: ({ type }) => window.dispatchEvent(new Event(type)),
   };
   const browser = {
@@ -181,7 +182,7 @@ export function makeBrowser() {
     events: (stream) => stream.refuse(501, { code: "unsupported" }), // as where nothing is held
     wake: (name) => window.dispatchEvent(new Event(name)),
     hide(hidden) {
-      globalThis.document.visibilityState = hidden ? "hidden" : "visible";
+      globalThis.document.hidden = hidden;
       globalThis.document.dispatchEvent(new Event("visibilitychange"));
     },
   };

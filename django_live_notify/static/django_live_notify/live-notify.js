@@ -53,7 +53,7 @@ export class Memory {
 
   /** Only a replay is judged by the cursor as well: late commits have low ids. */
   isNew(id, replay) {
-    return !this.ring.has(id) && !(replay && id <= parseCursor(this.cursor)?.id);
+    return !(this.ring.has(id) || (replay && id <= parseCursor(this.cursor)?.id));
   }
 
   add(id) { remember(this.ring, id); }
@@ -85,8 +85,7 @@ export class Memory {
 /** JSON, or the length of a header in two bytes, the header, and bytes. */
 function pack(frame) {
   const { data, ...rest } = frame;
-  const isBinary = data && (data instanceof Blob || data instanceof ArrayBuffer || ArrayBuffer.isView(data));
-  if (!isBinary) return JSON.stringify(frame);
+  if (!(data instanceof Blob || data instanceof ArrayBuffer || ArrayBuffer.isView(data))) return JSON.stringify(frame);
   const header = new TextEncoder().encode(JSON.stringify(rest));
   return new Blob([Uint8Array.of(header.length >> 8, header.length), header, data]);
 }
@@ -124,8 +123,9 @@ export class LiveNotify extends EventTarget {
   instead = null; // the fallback, where it is used
 
   #options;
+  #endpoint;
   #memory;
-  #link = null; // the transport's; earlier ones are not heard
+  #link; // the transport's; earlier ones are not heard
   #beat = 25_000;
   #deadline;
   #attempt = 0; // -1 after a beat: before that, a loss is one more failure in the row
@@ -140,29 +140,32 @@ export class LiveNotify extends EventTarget {
   #highest = 0;
 
   // Between tabs
-  #channel = null;
+  #channel;
   #member; // ends with stop()
   #id;
   #following = false; // nor leading: alone, since a leader is not heard
   #tabs = new Map(); // the leader's: the topics of each
   #number = 0; // of the last broadcast
-  #log; // frames, with cursor and time before each
+  #log = []; // frames, with cursor and time before each
 
   constructor({ endpoint, user = null, since, ...options } = {}) {
     super();
     endpoint ??= "/live-notify/";
     this.user = user;
-    this.#options = { ...options, endpoint: new URL(endpoint, globalThis.location?.href) };
+    this.#options = options;
+    this.#endpoint = new URL(endpoint, globalThis.location?.href);
     this.#memory = new Memory(`live-notify:${endpoint}:${user ?? ""}`);
     // The next page has to know when the first visit was, should this one never connect.
     if (!this.#memory.time) this.#memory.advance(null, since);
     this.#memory.save();
-    this.#record({}, []);
+    this.#record({});
   }
 
   get cursor() { return this.#memory.cursor; }
   get bufferedAmount() {
-    return this.#link?.buffered ?? [...this.#pending.values()].reduce((sum, { size }) => sum + size, 0);
+    let sum = 0;
+    for (const { size } of this.#pending.values()) sum += size;
+    return this.#link?.buffered ?? sum;
   }
 
   start() {
@@ -184,10 +187,7 @@ export class LiveNotify extends EventTarget {
     this.#topics.add(topic);
   }
 
-  async leave(topic) {
-    this.#topics.delete(topic);
-    await this.#unjoin(topic);
-  }
+  leave(topic) { return this.#unjoin(this.#topics, topic); }
 
   markRead(ids) { return this.#change("read", ids); }
   markUnread(ids) { return this.#change("unread", ids); }
@@ -234,25 +234,21 @@ export class LiveNotify extends EventTarget {
     this.#abandon();
     this.#setStatus("connecting");
     this.#gather();
-    const tab = this.#following;
     // Until `ready`: a proxy may accept a socket and let nothing through.
-    this.#watchFor(tab ? PROBE : GRACE);
+    this.#watchFor(this.#following ? PROBE : GRACE);
     const mine = (handle) => (value) => link === this.#link && handle(value);
     const best = globalThis.WebSocket ? openSocket : this.fallback;
-    const link = (tab ? this.#openTab : this.instead ?? best).call(this, {
+    const link = (this.#following ? this.#openTab : this.instead ?? best).call(this, {
       url: this.#url("socket/").replace("http", "ws"),
       ask: (...what) => this.#fetch(...what),
       place: () => this.#place(),
-      hello: mine(() => this.#hello()),
+      hello: mine(() => {
+        this.#transmit({ type: "hello", ...this.#place(), user: this.user, token: this.#options.token });
+      }),
       hear: mine((frame) => this.#hear(frame)),
       end: mine((why) => this.#ended(why)),
     });
     this.#link = link;
-  }
-
-  #hello() {
-    const { token } = this.#options;
-    this.#transmit({ type: "hello", ...this.#place(), user: this.user, token });
   }
 
   #place() {
@@ -272,7 +268,8 @@ export class LiveNotify extends EventTarget {
     if (this.instead) return this.#connect();
     // Whoever says bye again and again is met with growing pauses.
     const attempt = this.#attempt++;
-    const asked = between(...(after ?? [0, attempt < 0 ? 5 : 0])) * 1_000;
+    const [least, most] = after ?? [0, attempt < 0 ? 5 : 0];
+    const asked = 1_000 * (least + Math.random() * (most - least));
     this.#retry(Math.max(asked, attempt < 0 ? 0 : backoff(attempt)));
   }
 
@@ -290,8 +287,7 @@ export class LiveNotify extends EventTarget {
     const link = this.#link;
     this.#link = this.#memory.next = this.transport = null;
     clearTimeout(this.#timer);
-    for (const { reject } of this.#pending.values()) reject(failure());
-    this.#pending.clear();
+    for (const ref of this.#pending.keys()) this.#answered({ ref });
     link?.close(...why);
   }
 
@@ -324,29 +320,36 @@ export class LiveNotify extends EventTarget {
     this.#dispatch("frame", { direction: "in", frame });
     if (frame.items ?? frame.ids ?? frame.up_to) this.#record(frame);
     if (this.leading && this.transport && !("ref" in frame)) this.#tell({ n: ++this.#number, frames: [frame] });
-    if (frame.type === "ready") return this.#welcome(frame);
     this.#handle(frame);
     // Only now: a page that dies halfway must be told again.
-    this.#advance(frame);
-    if (frame.type !== "ping") return;
-    this.#attempt = -1;
-    if (!this.#following) this.#transmit({ type: "pong", cursor: this.cursor });
+    if (!frame.reset) this.#memory.advance(frame.cursor, frame.time);
+    if (frame.cursor ?? frame.items) this.#memory.save();
+    if (frame.type === "ping") {
+      this.#attempt = -1;
+      if (!this.#following) this.#transmit({ type: "pong", cursor: this.cursor });
+    }
   }
 
   #handle(frame) {
-    const { type, ids = [] } = frame;
+    const { type, action, ids = [] } = frame;
     switch (type) {
+      case "ready": return this.#welcome(frame);
       case "notifications": return this.#take(frame);
       case "unread": return this.#setUnread(frame.unread);
-      case "state": return this.#changed(frame);
-      case "retracted":
-        // Also what has not arrived yet.
-        for (const id of ids) this.#memory.add(id);
-        return this.#dispatch(type, frame);
-      case "emitted": return (!frame.joined || this.#topics.has(frame.topic)) && this.#dispatch(type, frame);
       case "ok":
       case "error": return this.#answered(frame);
       case "bye": return this.#ended({ ...frame, wasClean: true });
+      case "state":
+      case "retracted":
+      case "emitted":
+        if (frame.joined && !this.#topics.has(frame.topic)) return;
+        // Also of what has not arrived yet.
+        for (const id of ids) {
+          if (type === "retracted") this.#memory.add(id);
+          if (action === "read") remember(this.#read, id);
+          if (action === "unread") this.#read.delete(id);
+        }
+        this.#dispatch(type, frame);
     }
   }
 
@@ -354,18 +357,19 @@ export class LiveNotify extends EventTarget {
     this.transport = frame.transport ?? "websocket";
     this.#beat = frame.heartbeat * 1000;
     this.#watchFor(this.#beat + GRACE);
-    if (!frame.reset) this.#advance(frame);
-    else if (!this.#memory.next) this.#reset(frame);
+    if (frame.reset && !this.#memory.next) this.#reset(frame);
     this.#setUnread(frame.unread);
     this.#setStatus("live");
   }
 
   /** Too far behind, or another log: what is there now is loaded, not announced. */
   async #reset({ cursor, time }) {
-    const [link, memory] = [this.#link, this.#memory];
-    memory.next = { cursor: memory.cursor, time: memory.time };
+    const link = this.#link;
+    const memory = this.#memory;
+    memory.next = { ...memory };
     memory.advance(cursor, time);
-    this.#record({}, []);
+    this.#log = [];
+    this.#record({});
     for (let attempt = 0; link === this.#link; attempt++) {
       try {
         const pages = [];
@@ -385,7 +389,7 @@ export class LiveNotify extends EventTarget {
     }
   }
 
-  #take({ items, replay = false }) {
+  #take({ items, replay }) {
     this.#note(items);
     for (const item of items) {
       const { id, tag } = item;
@@ -397,19 +401,6 @@ export class LiveNotify extends EventTarget {
       if (!replay && !read && !item.archived && !tag && !item.muted) this.#setUnread(this.unread + 1);
       this.#dispatch("notification", { ...item, read, replay });
     }
-  }
-
-  #changed(frame) {
-    for (const id of frame.ids ?? []) {
-      if (frame.action === "read") remember(this.#read, id);
-      if (frame.action === "unread") this.#read.delete(id);
-    }
-    this.#dispatch("state", frame);
-  }
-
-  #advance({ cursor, time, items }) {
-    this.#memory.advance(cursor, time);
-    if (cursor ?? items) this.#memory.save();
   }
 
   #note(items) {
@@ -436,11 +427,10 @@ export class LiveNotify extends EventTarget {
     this.#following = true;
     const lead = () => signal.aborted || new Promise((release) => {
       signal.onabort = release;
-      const alone = !this.#following;
-      this.#following = false;
       this.leading = true;
-      if (alone && this.transport) this.#tell({ status: "live" });
-      else this.#connect();
+      if (this.transport && !this.#following) return this.#tell({ status: "live" });
+      this.#following = false;
+      this.#connect();
     });
     locks.request(key, { signal }, lead).catch(() => {});
   }
@@ -475,7 +465,7 @@ export class LiveNotify extends EventTarget {
     else if (status) {
       this.#abandon();
       // A hidden leader's timers are slow.
-      if (status === "waiting" && !isHidden()) this.#retry(between(MAX_DELAY, 60_000));
+      if (status === "waiting" && !isHidden()) this.#retry(MAX_DELAY * (1 + Math.random()));
       else this.#setStatus(status);
     } else if (n === this.#number + !to || (to && frames[0].type === "ready")) {
       this.#number = n;
@@ -493,20 +483,16 @@ export class LiveNotify extends EventTarget {
     if (type === "hello") {
       this.#tabs.set(to, topics);
       if (this.status === "waiting") this.#connect();
-      const { transport, unread, status } = this;
-      if (!transport) return this.#tell({ to, status });
+      if (!this.transport) return this.#tell({ to, status: this.status });
       for (const name of topics) this.#request({ type: "join", topic: name }).catch(() => {});
       const { cursor, time } = this.#memory.place;
-      const ready = { type: "ready", transport, unread, heartbeat: this.#beat / 1000 };
+      const ready = { type: "ready", transport: this.transport, unread: this.unread, heartbeat: this.#beat / 1000 };
       const missed = this.#missed(frame, cursor, time);
       if (!missed) return tell({ ...ready, reset: true, cursor, time });
       return tell(ready, ...missed, { type: "pong", cursor, time });
     }
     if (type === "bye" || type === "leave") {
-      for (const name of topic ? [topic] : topics) {
-        topics.delete(name);
-        this.#unjoin(name);
-      }
+      for (const name of topic ? [topic] : topics) this.#unjoin(topics, name);
       return tell({ type: "ok", ref });
     }
     try {
@@ -518,11 +504,11 @@ export class LiveNotify extends EventTarget {
     }
   }
 
-  #record(frame, log = this.#log) {
+  #record(frame) {
     const { cursor, time } = this.#memory.place;
     // A late commit is below the cursor, for the others as well.
     const late = !frame.replay && frame.items?.[0]?.id <= parseCursor(cursor)?.id;
-    this.#log = [...log, { frame: { ...frame, replay: !late }, cursor, time }].slice(-LOG_SIZE);
+    this.#log = [...this.#log, { frame: { ...frame, replay: !late }, cursor, time }].slice(-LOG_SIZE);
   }
 
   /** What a tab that got so far has not heard, if the log goes back that far. */
@@ -537,15 +523,16 @@ export class LiveNotify extends EventTarget {
     return [...new Set([this.#topics, ...this.#tabs.values()].flatMap((topics) => [...topics]))];
   }
 
-  #unjoin(topic) {
-    if (!this.#joined().includes(topic)) return this.#request({ type: "leave", topic }).catch(() => {});
+  async #unjoin(topics, topic) {
+    topics.delete(topic);
+    if (!this.#joined().includes(topic)) await this.#request({ type: "leave", topic }).catch(() => {});
   }
 
   // Requests
 
   #send(command) {
     const until = Date.now() + PATIENCE;
-    const sent = this.#turn.then(async () => {
+    const sent = (this.#turn = this.#turn.then(async () => {
       while ((!this.transport || this.bufferedAmount > FULL) && this.status !== "stopped" && Date.now() < until) {
         await new Promise((resolve) => {
           this.#resume = resolve;
@@ -554,8 +541,7 @@ export class LiveNotify extends EventTarget {
       }
       // In an array: what is sent next does not wait for the answer.
       return [this.#request(command)];
-    });
-    this.#turn = sent.catch(() => {});
+    }));
     return sent.then(([answer]) => answer);
   }
 
@@ -580,15 +566,15 @@ export class LiveNotify extends EventTarget {
   async #change(action, ids, keys = { ids: [ids].flat() }) {
     if (keys.ids?.length === 0) return;
     try {
-      if (this.transport) return void (await this.#request({ type: action, ...keys }));
+      await this.#request({ type: action, ...keys });
     } catch (error) {
       if (error.code !== "lost") throw error;
+      const { unread } = await this.#fetch(`${action}/`, {}, keys);
+      // A connection tells it, in order with other changes.
+      if (this.transport) return;
+      this.#handle({ type: "state", action, ...keys });
+      this.#setUnread(unread);
     }
-    const { unread } = await this.#fetch(`${action}/`, {}, keys);
-    // A connection tells it, in order with other changes.
-    if (this.transport) return;
-    this.#changed({ type: "state", action, ...keys });
-    this.#setUnread(unread);
   }
 
   async #fetch(path, query, body, signal) {
@@ -607,13 +593,13 @@ export class LiveNotify extends EventTarget {
     });
     if (signal && response.ok) return response;
     const answer = await response.json().catch(() => ({}));
+    if (response.ok) return answer;
     const { code = response.status, message = `HTTP ${code}` } = answer;
-    if (!response.ok) throw failure(code, message);
-    return answer;
+    throw failure(code, message);
   }
 
   #url(path, query) {
-    const url = new URL(path, this.#options.endpoint);
+    const url = new URL(path, this.#endpoint);
     for (const key in query) if (query[key]) url.searchParams.set(key, query[key]);
     return url.href;
   }
@@ -651,12 +637,8 @@ function failure(code = "lost", message = "No connection.") {
   return Object.assign(new Error(message), { name: "LiveNotifyError", code });
 }
 
-function between(least, most) {
-  return least + Math.random() * (most - least);
-}
-
 function isHidden() {
-  return globalThis.document?.visibilityState === "hidden";
+  return globalThis.document?.hidden;
 }
 
 // <live-notify>: the client of a page, whose events bubble from here.
@@ -666,12 +648,17 @@ globalThis.customElements?.get("live-notify") ?? globalThis.customElements?.defi
     #client;
 
     get client() {
-      const [endpoint, user, since, csrfToken] = ["endpoint", "user", "since", "csrf-token"].map((name) => this.getAttribute(name));
       const bubble = (name, detail) => {
         this.dispatchEvent(new CustomEvent(`live-notify:${name}`, { detail, bubbles: true }));
         if (name === "emitted") bubble(`emitted:${detail.name}`, detail.data);
       };
-      return (this.#client ??= new LiveNotify({ endpoint, user, since, csrfToken, bubble }));
+      return (this.#client ??= new LiveNotify({
+        endpoint: this.getAttribute("endpoint"),
+        user: this.getAttribute("user"),
+        since: this.getAttribute("since"),
+        csrfToken: this.getAttribute("csrf-token"),
+        bubble,
+      }));
     }
 
     connectedCallback() { this.client.start(); }

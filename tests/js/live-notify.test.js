@@ -615,6 +615,16 @@ describe("reconnecting", () => {
     assert.deepEqual(of("status").map(({ status }) => status), ["connecting", "live", "waiting", "connecting", "live"]);
   });
 
+  test("a page that stops when it hears that the connection is lost stays stopped", async () => {
+    const { client } = make();
+    client.addEventListener("status", ({ detail }) => detail.status === "waiting" && client.stop());
+    client.start();
+    FakeSocket.last.end();
+    await settle();
+    await tick(600_000);
+    assert.deepEqual([client.status, FakeSocket.all.length], ["stopped", 1]);
+  });
+
   test("a stopped client is not woken up", () => {
     const { client } = make();
     client.start();

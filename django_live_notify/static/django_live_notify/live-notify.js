@@ -279,8 +279,8 @@ export class LiveNotify extends EventTarget {
   }
 
   #retry(delay) {
-    this.#setStatus("waiting");
     this.#timer = setTimeout(() => this.#connect(), delay);
+    this.#setStatus("waiting");
   }
 
   #abandon(why = [1000]) {

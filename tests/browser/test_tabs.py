@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Error
 
-from tests.browser.pages import Page, toasts_of
+from tests.browser.pages import BELL, Page, toasts_of
 from tests.servers import Site, wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("empty_log")]
@@ -163,6 +163,32 @@ def test_commands_of_every_tab_go_through_the_socket_of_one(site: Site, open_pag
         tab.expect_badge("")
     assert requests == []
     assert accepted(site) - before == 1
+
+
+@pytest.mark.parametrize("leads", [True, False], ids=["that leads", "that follows"])
+def test_a_button_of_any_tab_goes_through_the_socket_and_every_tab_shows_it_done(
+    leads: bool, site: Site, open_page: Any
+) -> None:
+    tabs = open_tabs(site, open_page, 3)
+    leader = leader_of(tabs)
+    tab = leader if leads else next(tab for tab in tabs if tab is not leader)
+    requests: list[str] = []
+    for each in tabs:
+        each.page.on("request", lambda request: requests.append(request.url))
+    site.shell("push(bob, 'May I?', actions=[Action('approve', 'Yes'), Action('reject', 'No')])")
+    expect_all(tabs, "May I?")
+    for each in tabs:
+        each.open_bell()
+        each.expect_listed("May I?")
+    tab.page.click(f"{BELL} li button:text-is('Yes')")
+    for each in tabs:
+        done = each.page.locator(f"{BELL} li .done")
+        wait_until(lambda done=done: done.is_visible(), "what was done")
+        assert done.text_content() == "Yes"
+        assert each.page.locator(f"{BELL} li .action").count() == 0
+        each.expect_badge("")
+    assert [url for url in requests if "/action/" in url] == []
+    assert [problem for each in tabs for problem in each.problems] == []
 
 
 def open_tabs(site: Site, open_page: Any, count: int) -> list[Page]:

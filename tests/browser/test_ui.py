@@ -665,6 +665,7 @@ def test_what_the_site_refuses_is_told_beside_the_button(site: Site, open_bob: A
     expect_focus(bob, "Reject")
     keep(bob, "light-actions-refused")
     bob.page.route("**/action/**", lambda route: route.abort())
+    bob.page.evaluate("document.querySelector('live-notify').client.stop()")
     bob.page.click(f"{BELL} button:text-is('Approve')")
     expect_text(bob, f"{BELL} .problem", "That did not work. Please try again.")
     assert bob.listed_unread == ["May I?"]

@@ -954,9 +954,11 @@ describe("event streams", () => {
     browser.answer = ({ url }) => (url.pathname.endsWith("message/") ? { data: "answer" } : { unread: 2 });
     assert.equal(await client.send("ask", { a: 1 }), "answer");
     await client.markRead(4);
+    await client.act(4, "approve");
     assert.deepEqual(browser.requests.map(({ url, method, body }) => [url.pathname, method, body]), [
       ["/live-notify/message/", "POST", { name: "ask", data: { a: 1 } }],
       ["/live-notify/read/", "POST", { ids: [4] }],
+      ["/live-notify/action/", "POST", { id: 4, name: "approve" }],
     ]);
     assert.deepEqual([client.unread, of("state")], [3, []], "the stream tells it, in order");
     browser.answer = () => ({ status: 400, code: "forbidden", message: "No." });
@@ -1000,6 +1002,23 @@ describe("held polls", () => {
     await settle();
     await client.markRead([3]);
     assert.deepEqual([client.unread, of("state")[0].ids], [1, [3]]);
+  });
+
+  test("tell an action as the server does", async () => {
+    const { client, of } = make();
+    browser.answer = ({ method }) => (method === "POST" ? { unread: 1 } : { ...POLL, unread: 2 });
+    client.start();
+    FakeSocket.last.end();
+    await settle();
+    await client.act(3, "approve");
+    assert.deepEqual(browser.requests.at(-1).body, { id: 3, name: "approve" });
+    assert.deepEqual([client.unread, of("state")], [1, [
+      { type: "state", action: "read", ids: [3] },
+      { type: "state", action: "action", ids: [3], name: "approve" },
+    ]]);
+    browser.answer = () => ({ status: 400, code: "done", message: "Too late." });
+    await assert.rejects(client.act(3, "reject"), { code: "done", message: "Too late." });
+    assert.equal(of("state").length, 2);
   });
 });
 
@@ -1073,6 +1092,69 @@ describe("requests", () => {
     assert.deepEqual([request.url.pathname, request.method, request.body], ["/live-notify/read/", "POST", { ids: [3] }]);
     assert.equal(request.headers["X-CSRFToken"], "t");
     assert.equal(client.unread, 4);
+  });
+
+  test("an action goes over the socket, which answers and tells what was done", async () => {
+    const { client, of } = make();
+    client.start();
+    FakeSocket.last.ready();
+    const approved = client.act(3, "approve");
+    await settle();
+    const [{ id, name, ref }] = FakeSocket.last.sentOf("action");
+    assert.deepEqual([id, name], [3, "approve"]);
+    FakeSocket.last.receive({ type: "ok", ref });
+    assert.equal(await approved, undefined);
+    assert.deepEqual([of("state"), browser.requests], [[], []]);
+    FakeSocket.last.receive({ type: "state", action: "action", ids: [3], name: "approve" });
+    assert.deepEqual(of("state").map((state) => state.name), ["approve"]);
+    const rejected = client.act(3, "reject");
+    await settle();
+    FakeSocket.last.receive({ type: "error", ref: FakeSocket.last.sentOf("action")[1].ref, code: "done", message: "No." });
+    await assert.rejects(rejected, { code: "done", message: "No." });
+    assert.deepEqual(browser.requests, [], "what was refused is not asked for again");
+  });
+
+  // What the server itself says of an action.
+  const DONE = [
+    { type: "state", action: "read", ids: [3] },
+    { type: "state", action: "action", ids: [3], name: "approve" },
+  ];
+  const POSTED = ["/live-notify/action/", "POST", "7", { id: 3, name: "approve" }];
+  const posted = () => browser.requests.map(({ url, method, body }) => [url.pathname, method, url.searchParams.get("user"), body]);
+
+  test("an action whose answer is lost is repeated by HTTP", async () => {
+    const { client, of } = make();
+    client.start();
+    FakeSocket.last.ready();
+    browser.answer = () => ({ unread: 4 });
+    const approved = client.act(3, "approve");
+    await settle();
+    assert.deepEqual([FakeSocket.last.sentOf("action").length, posted()], [1, []]);
+    FakeSocket.last.end();
+    await approved;
+    assert.deepEqual([posted(), of("state"), client.unread], [[POSTED], DONE, 4]);
+  });
+
+  test("an action without a connection goes by HTTP, and what it answers is told here", async () => {
+    const { client, of } = make();
+    browser.answer = () => ({ unread: 4 });
+    await client.act(3, "approve");
+    assert.deepEqual([posted(), of("state"), client.unread], [[POSTED], DONE, 4]);
+    browser.answer = () => ({ status: 400, code: "invalid", message: "Somebody else was faster." });
+    await assert.rejects(client.act(3, "approve"), { code: "invalid", message: "Somebody else was faster." });
+    browser.answer = () => { throw new TypeError("Failed to fetch"); };
+    await assert.rejects(client.act(3, "approve"), TypeError);
+    assert.equal(of("state").length, 2);
+  });
+
+  test("what was told as read by an action is read when it arrives", async () => {
+    const { client, of } = make();
+    browser.answer = () => ({ unread: 0 });
+    await client.act(3, "approve");
+    client.start();
+    FakeSocket.last.ready();
+    FakeSocket.last.receive(frame([3]));
+    assert.deepEqual([of("notification")[0].read, client.unread], [true, 0]);
   });
 
   test("a change by HTTP outlives the page, a question does not", async () => {

@@ -177,13 +177,16 @@ describe("taking over", () => {
     const [first, second] = await openAll(2);
     browser.answer = () => ({ unread: 0 });
     const read = second.client.markRead(3);
+    const approved = second.client.act(4, "approve");
     const message = assert.rejects(second.client.send("pay", 5), { code: "lost" });
     await settle();
     tabs.crash(first.member);
     await settle();
-    await read;
-    await message;
-    assert.deepEqual(browser.requests.map(({ url, body }) => [url.pathname, body]), [["/live-notify/read/", { ids: [3] }]]);
+    await Promise.all([read, approved, message]);
+    assert.deepEqual(browser.requests.map(({ url, body }) => [url.pathname, body]), [
+      ["/live-notify/read/", { ids: [3] }],
+      ["/live-notify/action/", { id: 4, name: "approve" }],
+    ]);
     assert.deepEqual(FakeSocket.last.sentOf("message"), []);
   });
 
@@ -403,6 +406,37 @@ describe("commands", () => {
     assert.equal(await answers[0], "one");
     await assert.rejects(answers[1], { code: "invalid", message: "no" });
     assert.deepEqual(browser.requests, []);
+  });
+
+  test("an action of another tab goes through the socket, and every tab is told what was done", async () => {
+    const all = await openAll(3);
+    const approved = all[1].client.act(3, "approve");
+    await settle();
+    const [{ id, name, ref }] = FakeSocket.last.sentOf("action");
+    assert.deepEqual([id, name], [3, "approve"]);
+    await say({ type: "state", action: "action", ids: [3], name: "approve" });
+    await say({ type: "ok", ref });
+    await approved;
+    assert.deepEqual(all.map(({ states }) => states.map((state) => [state.action, state.ids, state.name])), Array(3).fill([["action", [3], "approve"]]));
+    const rejected = all[2].client.act(3, "reject");
+    await settle();
+    await say({ type: "error", ref: FakeSocket.last.sentOf("action")[1].ref, code: "done", message: "No." });
+    await assert.rejects(rejected, { code: "done", message: "No." });
+    assert.deepEqual(browser.requests, []);
+  });
+
+  test("an action of another tab is carried out by POST where the leader polls, and told to every tab", async () => {
+    browser.answer = ({ method }) => (method === "POST" ? { unread: 1 } : { items: [], states: [], unread: 2, reset: false, cursor: "1.e.5", next: 5 });
+    const all = [await open()];
+    await say(() => FakeSocket.last.end());
+    all.push(await open(), await open());
+    await all[1].client.act(3, "approve");
+    await settle();
+    const told = [["read", [3], undefined], ["action", [3], "approve"]];
+    assert.deepEqual(all.map(({ states }) => states.map(({ action, ids, name }) => [action, ids, name])), Array(3).fill(told));
+    const posts = browser.requests.filter(({ method }) => method === "POST");
+    assert.deepEqual(posts.map(({ url, body }) => [url.pathname, body]), [["/live-notify/action/", { id: 3, name: "approve" }]]);
+    assert.deepEqual(all.map(({ client }) => client.unread), [1, 1, 1]);
   });
 
   test("of other tabs wait for the connection, too", async () => {

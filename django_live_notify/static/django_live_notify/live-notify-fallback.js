@@ -176,7 +176,9 @@ export function open({ ask, place, hear, end }) {
     const answer = await ask(`${type}/`, {}, body);
     // A stream tells it, in order with other changes.
     if ("unread" in answer && !streaming) {
-      hear({ type: "state", action: type, ...body });
+      const { id, ...told } = body;
+      if (id) hear({ type: "state", action: "read", ids: (told.ids = [id]) });
+      hear({ type: "state", action: type, ...told });
       hear({ type: "unread", unread: answer.unread });
     }
     return answer;

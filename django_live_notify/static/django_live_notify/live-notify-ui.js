@@ -346,14 +346,15 @@ class LiveNotifyElement extends HTMLElement {
     this.#problems.delete(item.id);
     this.show();
     try {
-      await act(this.root, this.client, item.id, name);
+      // Once it is done, it stays pressed until `state` replaces the buttons.
+      await this.client.act(item.id, name);
     } catch ({ code, message }) {
       // What the site says is for its reader, what the server says is for its developer.
       const theirs = ["invalid", "forbidden"].includes(code) && message;
       this.#problems.set(item.id, theirs || this.text(code === "done" ? "already_done" : "change_failed"));
+      this.#pressed.delete(item.id);
+      this.show();
     }
-    this.#pressed.delete(item.id);
-    this.show();
   }
 }
 
@@ -914,24 +915,6 @@ function isFirst(name) {
       return lock && new Promise((release) => setTimeout(release, CLAIM_TIME));
     });
   });
-}
-
-/** Carry out an action over HTTP, and tell it to this page at once, whatever its transport. */
-async function act(root, client, id, name) {
-  const url = new URL("action/", new URL(root.getAttribute("endpoint"), document.baseURI));
-  if (client.user !== null) url.searchParams.set("user", client.user);
-  const response = await fetch(url, {
-    method: "POST",
-    body: JSON.stringify({ id, name }),
-    keepalive: true,
-    credentials: "same-origin",
-    headers: { Accept: "application/json", "Content-Type": "application/json", "X-CSRFToken": root.getAttribute("csrf-token") ?? "" },
-  });
-  const answer = await response.json().catch(() => ({}));
-  if (!response.ok) throw answer;
-  for (const [action, more] of [["read", {}], ["action", { name }]]) {
-    client.dispatchEvent(new CustomEvent("state", { detail: { type: "state", action, ids: [id], ...more } }));
-  }
 }
 
 // The tab: its title and its icon

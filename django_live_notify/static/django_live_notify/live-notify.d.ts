@@ -202,7 +202,7 @@ export class LiveNotify extends EventTarget {
   join(topic: string): Promise<void>;
   leave(topic: string): Promise<void>;
 
-  /** Changes of state are made by HTTP where there is no connection. */
+  /** Changes of state are made by HTTP where there is no connection, or where it is lost before the answer. */
   markRead(ids: number | readonly number[]): Promise<void>;
   markUnread(ids: number | readonly number[]): Promise<void>;
   markSeen(ids: number | readonly number[]): Promise<void>;
@@ -210,6 +210,14 @@ export class LiveNotify extends EventTarget {
   unarchive(ids: number | readonly number[]): Promise<void>;
   /** Everything that this page knows of, or everything up to an id. */
   markAllRead(upTo?: number): Promise<void>;
+
+  /**
+   * Use a button of a notification, as changes of state are made: it reaches the site's
+   * LIVE_NOTIFY_ON_ACTION once for each reader. What was done tell two `state` events, "read" and
+   * "action". Rejected with the site's words ("invalid", "forbidden"), and where another button was
+   * used before ("done").
+   */
+  act(id: number, name: string): Promise<void>;
 
   inbox(query?: InboxQuery): Promise<Page>;
 

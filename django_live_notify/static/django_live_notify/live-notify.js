@@ -194,6 +194,7 @@ export class LiveNotify extends EventTarget {
   markSeen(ids) { return this.#change("seen", ids); }
   archive(ids) { return this.#change("archive", ids); }
   unarchive(ids) { return this.#change("unarchive", ids); }
+  act(id, name) { return this.#change("action", id, { id, name }); }
 
   /** All that this page knows of: what arrives meanwhile stays unread. */
   async markAllRead(upTo = this.#highest) {
@@ -572,7 +573,9 @@ export class LiveNotify extends EventTarget {
       const { unread } = await this.#fetch(`${action}/`, {}, keys);
       // A connection tells it, in order with other changes.
       if (this.transport) return;
-      this.#handle({ type: "state", action, ...keys });
+      const { id, ...told } = keys;
+      if (id) this.#handle({ type: "state", action: "read", ids: (told.ids = [id]) });
+      this.#handle({ type: "state", action, ...told });
       this.#setUnread(unread);
     }
   }

@@ -16,6 +16,8 @@ client.send("function", () => 1);
 client.join(7);
 client.markRead("7");
 client.markAllRead([7]);
+client.act([7], "approve");
+client.act(7);
 client.inbox({ page: 2 });
 client.stop("now");
 new LiveNotify({ endpont: "/live-notify/" });

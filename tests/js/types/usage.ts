@@ -52,6 +52,7 @@ async function use(): Promise<void> {
   await client.unarchive(7);
   await client.markAllRead();
   await client.markAllRead(7);
+  await client.act(7, "approve");
   const page: Page = await client.inbox({ limit: 10, unread: true, kind: "comment", level: "error", counts: true });
   console.log(page.unseen ?? 0, page.kinds?.comment.unread);
   await client.inbox({ before: page.next });

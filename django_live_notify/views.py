@@ -151,6 +151,8 @@ def message(request: HttpRequest) -> HttpResponse:
         answer = call_and_wait(said.function, request.user, said.name, said.data)
     except (PermissionDenied, ValidationError) as error:
         raise refusal(error) from None
+    if isinstance(answer, bytes):
+        raise CommandError("failed", "Only a WebSocket carries bytes.")
     return JsonResponse({"data": answer})
 
 

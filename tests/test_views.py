@@ -258,6 +258,15 @@ def test_a_site_that_takes_no_messages_says_so(http: Client) -> None:
     assert (response.status_code, response.json()["code"]) == (400, "forbidden")
 
 
+def test_an_answer_in_bytes_is_for_sockets_and_a_clear_error_elsewhere(
+    http: Client, settings: Any
+) -> None:
+    settings.LIVE_NOTIFY_ON_MESSAGE = lambda user, name, data: b"bytes"
+    response = post(http, "message/", {"name": "image"})
+    answer = {"code": "failed", "message": "Only a WebSocket carries bytes."}
+    assert (response.status_code, response.json()) == (400, answer)
+
+
 def test_a_page_to_sign_in_is_not_what_a_client_gets(settings: Any, db: None) -> None:
     settings.MIDDLEWARE = [
         *settings.MIDDLEWARE,

@@ -23,7 +23,9 @@ BUFFERING = ("proxy_ignore_headers X-Accel-Buffering", "proxy_buffering on")
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
     """A site that says how many streams and held polls it has."""
-    with running(Site("uvicorn", settings=SETTINGS, application="tests.counting:application")) as it:
+    with running(
+        Site("uvicorn", settings=SETTINGS, application="tests.counting:application")
+    ) as it:
         yield it
 
 

@@ -162,6 +162,16 @@ def test_what_is_read_on_the_phone_is_read_everywhere(site: Site, phone: Phone) 
     phone.wait_until(badge="1", shown=[["one", False]])
 
 
+def test_a_button_on_the_phone_reaches_the_site(site: Site, phone: Phone) -> None:
+    site.shell("push(bob, 'May I?', actor=alice, actions=[Action('approve', 'Yes')])")
+    phone.do("launch")
+    phone.wait_until(status="live", badge="1", shown=[["May I?", False]], done=[""])
+    phone.do("tap", "approve")
+    phone.wait_until(badge=None, shown=[["May I?", True]], done=["Yes"])
+    answer = site.shell("print(Notification.objects.for_user(alice).newest_first().first().title)")
+    assert answer.splitlines()[-1] == "bob approved “May I?”"
+
+
 def test_what_the_phone_says_is_answered(phone: Phone) -> None:
     phone.do("launch")
     answer = phone.do("send", "echo", {"n": 1})

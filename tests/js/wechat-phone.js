@@ -57,13 +57,16 @@ const commands = {
   hide() { phone.hide(); },
   show() { phone.show(); },
   readAll() { page.readAll(); },
+  /** Tap the button of this name of the newest notification. */
+  tap(name) { page.act({ currentTarget: { dataset: { id: page.data.items[0].id, name } } }); },
   send(name, data) { return app.live.send(name, data); },
   /** The token that is kept is not one of the site. */
   spoilToken() { phone.storage.get("session").token = "1:spoiled:token"; },
   report() {
     const { status } = app.live;
     const shown = page.data.items.map(({ title, read }) => [title, read]);
-    return { status, told, shown, badge: phone.badge?.text ?? null, closed: commands.closed ?? null, sockets: phone.sockets.size };
+    const done = page.data.items.map((item) => item.done);
+    return { status, told, shown, done, badge: phone.badge?.text ?? null, closed: commands.closed ?? null, sockets: phone.sockets.size };
   },
 };
 

@@ -777,6 +777,22 @@ describe("asking", () => {
     assert.deepEqual(phone.last.sentOf("read"), []);
   });
 
+  test("a button goes out, after a loss again, and the answer settles it", async () => {
+    const { live } = await launchLive();
+    const done = live.act(11, "approve");
+    assert.deepEqual(phone.last.sent.at(-1), { type: "action", id: 11, name: "approve", ref: 1 });
+    phone.last.end();
+    await tick(5_000);
+    phone.last.ready();
+    const [{ id, name, ref }] = phone.last.sentOf("action");
+    assert.deepEqual([id, name], [11, "approve"]);
+    phone.last.receive({ type: "ok", ref });
+    await done;
+    const refused = live.act(11, "reject");
+    phone.last.receive({ type: "error", ref: ref + 1, code: "done", message: "Too late." });
+    await assert.rejects(refused, { code: "done", message: "Too late." });
+  });
+
   test("a message waits for the connection, and is answered", async () => {
     const { live } = await launch();
     const answer = live.send("echo", { n: 1 });
@@ -887,6 +903,27 @@ describe("the sample", () => {
     phone.last.receive({ type: "error", ref: phone.last.sentOf("read")[1].ref, code: "unavailable", message: "The database is not available." });
     await settle();
     assert.deepEqual(phone.toasts, ["The database is not available."]);
+  });
+
+  test("a button is used, and replaced by what was done, when the server says so", async () => {
+    await launchLive();
+    const page = phone.openPage("notifications");
+    await settle();
+    const actions = [{ name: "approve", label: "Approve" }, { name: "reject", label: "Reject" }];
+    phone.last.receive(frame([item(11, { actions, acted: "" }), item(12, { actions, acted: "reject" })]));
+    const shown = () => page.data.items.map(({ id, done, read }) => [id, done, read]);
+    assert.deepEqual(shown(), [[12, "Reject", false], [11, "", false]]);
+    page.act({ currentTarget: { dataset: { id: 11, name: "approve" } } });
+    const [{ id, name, ref }] = phone.last.sentOf("action");
+    assert.deepEqual([id, name, shown()[1][1]], [11, "approve", ""]);
+    phone.last.receive({ type: "ok", ref });
+    phone.last.receive({ type: "state", action: "read", ids: [11] });
+    phone.last.receive({ type: "state", action: "action", ids: [11], name: "approve" });
+    assert.deepEqual(shown(), [[12, "Reject", false], [11, "Approve", true]]);
+    page.act({ currentTarget: { dataset: { id: 12, name: "approve" } } });
+    phone.last.receive({ type: "error", ref: phone.last.sentOf("action")[1].ref, code: "done", message: "Too late." });
+    await settle();
+    assert.deepEqual(phone.toasts, ["Too late."]);
   });
 
   test("scrolling loads more, and what came live stays on top of a list that comes late", async () => {

@@ -111,6 +111,9 @@ class LiveNotify {
   archive(ids) { return this._change("archive", [].concat(ids)); }
   unarchive(ids) { return this._change("unarchive", [].concat(ids)); }
 
+  /** Use a button of a notification: it reaches the site once, however often it is asked for. */
+  act(id, name) { return this._ask({ type: "action", id, name }, { again: true }); }
+
   /** Mark everything as read that was told or loaded; what arrives meanwhile is not swallowed. */
   markAllRead() {
     if (!this._highest) return Promise.resolve();

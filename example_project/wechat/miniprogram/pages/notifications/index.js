@@ -57,7 +57,8 @@ Page({
   },
 
   show(items) {
-    this.setData({ items: items.map((item) => Object.assign({}, item, { time: formatTime(item.created_at) })) });
+    const time = (item) => formatTime(item.created_at);
+    this.setData({ items: items.map((item) => Object.assign({}, item, { time: time(item), done: labelOf(item) })) });
   },
 
   showStatus(status) {
@@ -66,6 +67,11 @@ Page({
 
   read({ currentTarget }) {
     this.settle(this.live.markRead(currentTarget.dataset.id));
+  },
+
+  act({ currentTarget }) {
+    const { id, name } = currentTarget.dataset;
+    this.settle(this.live.act(id, name));
   },
 
   readAll() {
@@ -77,6 +83,12 @@ Page({
     promise.catch((error) => wx.showToast({ title: error.message, icon: "none" }));
   },
 });
+
+/** What the button says that was used, or "". */
+function labelOf({ actions = [], acted = "" }) {
+  const used = actions.find(({ name }) => name === acted);
+  return used ? used.label : acted;
+}
 
 function formatTime(text) {
   // iOS knows no microseconds.

@@ -8,13 +8,13 @@ function withItems(items, more) {
   return all.filter((item, place) => !item.tag || all.findIndex((other) => other.tag === item.tag) === place);
 }
 
-/** Carry out a `state` frame: { action, ids } or { action, up_to }. */
+/** Carry out a `state` frame: { action, ids } or { action, up_to }, with the name of a button. */
 function withState(items, frame) {
-  const { action, ids, up_to: upTo } = frame;
+  const { action, ids, up_to: upTo, name } = frame;
   const isMeant = (item) => (ids ? ids.indexOf(item.id) >= 0 : item.id <= upTo);
   if (action === "archive") return items.filter((item) => !isMeant(item));
-  if (action !== "read" && action !== "unread") return items;
-  return items.map((item) => (isMeant(item) ? Object.assign({}, item, { read: action === "read" }) : item));
+  const changes = { read: { read: true }, unread: { read: false }, action: { acted: name } }[action];
+  return changes ? items.map((item) => (isMeant(item) ? Object.assign({}, item, changes) : item)) : items;
 }
 
 /** Take ids off a list. */

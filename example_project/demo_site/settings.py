@@ -128,6 +128,7 @@ if CHANNEL_LAYER != "none":
 
 LIVE_NOTIFY_ON_MESSAGE = "pages.live.on_message"
 LIVE_NOTIFY_ON_ACTION = "pages.live.on_action"
+LIVE_NOTIFY_CAN_JOIN = "pages.live.can_join"
 LIVE_NOTIFY_AUTHENTICATE = "pages.tokens.authenticate"
 for _name, _value in json.loads(os.environ.get("DEMO_LIVE_NOTIFY", "{}")).items():
     globals()[f"LIVE_NOTIFY_{_name}"] = _value

@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
 from .forms import PushForm
+from .live import MAX_TEXT
 from .management.commands.create_demo_users import DEMO_USERS
 
 
@@ -34,3 +35,9 @@ def home(request: HttpRequest) -> HttpResponse:
 def connection(request: HttpRequest) -> HttpResponse:
     """What happens on the wire, as it happens."""
     return render(request, "pages/connection.html")
+
+
+@login_required
+def chat(request: HttpRequest) -> HttpResponse:
+    """A chat that keeps nothing: its pages hear a topic."""
+    return render(request, "pages/chat.html", {"max_length": MAX_TEXT})

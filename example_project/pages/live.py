@@ -1,7 +1,4 @@
-"""What clients may say, do and hear: the site's LIVE_NOTIFY_ON_MESSAGE, _ON_ACTION and _CAN_JOIN.
-
-Nothing of the chat is stored. Who is in it is known to its pages alone, which tell each other.
-"""
+"""What clients may say, do and hear: LIVE_NOTIFY_ON_MESSAGE, _ON_ACTION and _CAN_JOIN."""
 
 from __future__ import annotations
 
@@ -13,11 +10,10 @@ from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 
-from django_live_notify import Topic, aemit, push
+from django_live_notify import aemit, push
 from django_live_notify.models import Notification
 
-CHAT = Topic("chat")
-MAX_TEXT = 500  # characters
+from . import chat
 
 TICK = 1  # seconds
 # Pages go away without a word: what was started ends by itself.
@@ -37,7 +33,7 @@ async def on_message(user: User, name: str, data: Any) -> Any:
 
 def can_join(user: User, topic: str) -> bool:
     """Let whoever is signed in hear the chat."""
-    return topic == CHAT.name
+    return topic == chat.CHAT.name
 
 
 async def _echo(user: User, data: Any) -> Any:
@@ -87,28 +83,10 @@ async def _tick(user: User) -> None:
         await asyncio.sleep(TICK)
 
 
-async def _say(user: User, data: Any) -> None:
-    text = data.strip() if isinstance(data, str) else ""
-    if not 0 < len(text) <= MAX_TEXT:
-        raise ValidationError(f"Expected a text of at most {MAX_TEXT} characters.")
-    await aemit(CHAT, "chat.said", {"who": user.username, "text": text})
-
-
-async def _typing(user: User, data: Any) -> None:
-    await aemit(CHAT, "chat.typing", {"who": user.username})
-
-
-async def _here(user: User, data: Any) -> None:
-    """Tell the chat that a user is there; `"ask"` lets the others tell the same at once."""
-    await aemit(CHAT, "chat.here", {"who": user.username, "ask": data == "ask"})
-
-
 ANSWERS: dict[str, Callable[[User, Any], Awaitable[Any]]] = {
     "echo": _echo,
     "measure": _measure,
     "start": _start,
     "stop": _stop,
-    "chat.say": _say,
-    "chat.typing": _typing,
-    "chat.here": _here,
+    **chat.ANSWERS,
 }

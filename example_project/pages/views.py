@@ -7,8 +7,8 @@ from django.contrib.auth.views import LoginView
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
+from .chat import MAX_TEXT
 from .forms import PushForm
-from .live import MAX_TEXT
 from .management.commands.create_demo_users import DEMO_USERS
 
 

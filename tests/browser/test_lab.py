@@ -1,4 +1,4 @@
-"""What can be tried in the example project: the wire on one page, a chat on another."""
+"""What can be tried in the example project: the wire, by hand."""
 
 from __future__ import annotations
 
@@ -82,17 +82,3 @@ def test_a_socket_of_the_page_is_closed_by_hand_and_refused_by_its_subprotocol(l
     lab.page.click("#own button")
     expect(lab, "#own-log", "4500")
     assert lab.problems == []
-
-
-def test_a_chat_shows_who_is_here_who_types_and_what_is_said(site: Site, open_page: Any) -> None:
-    bob = open_page(site).sign_in("bob").goto("/chat/")
-    alice = open_page(site).sign_in("alice").goto("/chat/")
-    for page in (alice, bob):
-        expect(page, "#people", "alice, bob")
-    alice.page.type("#text", "Tea <b>now</b>?")
-    expect(bob, "#typing", "alice")
-    alice.page.click("#chat button")
-    for page in (alice, bob):
-        expect(page, "#said", "Tea <b>now</b>?")
-    bob.page.screenshot(path=ROOT / "test-artifacts" / "chat.png", full_page=True)
-    assert alice.problems == [] and bob.problems == []

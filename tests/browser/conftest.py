@@ -1,4 +1,4 @@
-"""Pages of two users in two browsers, and artefacts of what failed."""
+"""Pages of two users in two browsers, what judges them, and artefacts of what failed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from tests.browser.pages import Page
 from tests.conftest import launch
-from tests.servers import ROOT, Site, find_free_port, running
+from tests.servers import ROOT, Site, find_free_port, install_libraries, running
 
 ARTEFACTS = ROOT / "test-artifacts"
 
@@ -68,6 +68,15 @@ def freezable(browser: Any) -> Iterator[Any]:
         closing(browser.browser_type.connect_over_cdp(address, no_defaults=True)) as visitor,
     ):
         yield visitor.contexts[0]
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """The source of axe-core, which npm fetches when it is missing."""
+    script = ROOT / "node_modules" / "axe-core" / "axe.min.js"
+    if not script.exists():
+        install_libraries()
+    return script.read_text(encoding="utf-8")
 
 
 def _keep(name: str, pages: list[Page]) -> None:

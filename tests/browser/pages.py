@@ -126,3 +126,14 @@ class Page:
 
 def toasts_of(pages: list[Page]) -> list[str]:
     return sorted(title for page in pages for title in page.toasts)
+
+
+def expect_accessible(page: Page, axe: str) -> None:
+    """Let axe-core look at the page as it is now; it has to find nothing."""
+    page.page.evaluate(axe)
+    found = page.page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
+    assert [
+        (rule["id"], node["html"], node["failureSummary"])
+        for rule in found["violations"]
+        for node in rule["nodes"]
+    ] == []

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.browser.pages import BELL, TOAST, Page
-from tests.servers import ROOT, Site, install_libraries, running, wait_until
+from tests.browser.pages import BELL, TOAST, Page, expect_accessible
+from tests.servers import ROOT, Site, running, wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("empty_log")]
 
@@ -73,26 +73,6 @@ def open_bob(site: Site, open_page: Any) -> Any:
         return page.sign_in("bob")
 
     return open_bob
-
-
-@pytest.fixture(scope="session")
-def axe() -> str:
-    """The source of axe-core, which npm fetches when it is missing."""
-    script = ROOT / "node_modules" / "axe-core" / "axe.min.js"
-    if not script.exists():
-        install_libraries()
-    return script.read_text(encoding="utf-8")
-
-
-def expect_accessible(page: Page, axe: str) -> None:
-    """Let axe-core look at the page as it is now; it has to find nothing."""
-    page.page.evaluate(axe)
-    found = page.page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
-    assert [
-        (rule["id"], node["html"], node["failureSummary"])
-        for rule in found["violations"]
-        for node in rule["nodes"]
-    ] == []
 
 
 def keep(page: Page, name: str) -> None:

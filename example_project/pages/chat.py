@@ -10,18 +10,31 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
+from django.utils import timezone
 
 from django_live_notify import Topic, aemit
 
 CHAT = Topic("chat")
 MAX_TEXT = 500  # characters
+MAX_ID = 64
 
 
-async def _say(user: User, data: Any) -> None:
-    text = data.strip() if isinstance(data, str) else ""
+async def _say(user: User, data: Any) -> dict[str, str]:
+    """Emit what a user says, and return it.
+
+    `id` is the page's: whoever got no answer says it again with the same one, and the pages, which
+    know it already, show it once. They order what is said by `at`, each of them alike.
+    """
+    key, text = (data.get("id"), data.get("text")) if isinstance(data, dict) else (None, None)
+    if not (isinstance(key, str) and isinstance(text, str) and 0 < len(key) <= MAX_ID):
+        raise ValidationError("Expected an id and a text.")
+    text = text.strip()
     if not 0 < len(text) <= MAX_TEXT:
-        raise ValidationError(f"Expected a text of at most {MAX_TEXT} characters.")
-    await aemit(CHAT, "chat.said", {"who": user.username, "text": text})
+        raise ValidationError(f"Expected 1 to {MAX_TEXT} characters; these are {len(text)}.")
+    at = timezone.now().isoformat(timespec="microseconds")
+    said = {"id": key, "who": user.username, "text": text, "at": at}
+    await aemit(CHAT, "chat.said", said)
+    return said
 
 
 async def _typing(user: User, data: Any) -> None:

@@ -13,7 +13,7 @@ from django.utils import timezone
 from django_live_notify import aemit, push
 from django_live_notify.models import Notification
 
-from . import chat
+from . import chat, wall
 
 TICK = 1  # seconds
 # Pages go away without a word: what was started ends by itself.
@@ -32,8 +32,8 @@ async def on_message(user: User, name: str, data: Any) -> Any:
 
 
 def can_join(user: User, topic: str) -> bool:
-    """Let whoever is signed in hear the chat."""
-    return topic == chat.CHAT.name
+    """Let whoever is signed in hear the chat and the wall."""
+    return topic in (chat.CHAT.name, wall.WALL.name)
 
 
 async def _echo(user: User, data: Any) -> Any:

@@ -9,6 +9,13 @@ from tests.servers import Site, wait_until
 # Seconds; fast enough for a test to wait for sweeps and polls.
 FAST = '{"SWEEP_INTERVAL": 0.3, "POLL_INTERVAL": 0.5}'
 
+# How people look at the example's pages: the options of a browser.
+LOOKS: dict[str, dict[str, Any]] = {
+    "light": {},
+    "dark": {"color_scheme": "dark"},
+    "phone": {"viewport": {"width": 375, "height": 760}, "is_mobile": True, "has_touch": True},
+}
+
 BELL = "live-notify-bell"
 TOAST = "live-notify-toasts .toast"
 

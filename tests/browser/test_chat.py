@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.pages import FAST, Page, expect_accessible
+from tests.browser.pages import FAST, LOOKS, Page, expect_accessible
 from tests.proxy import Proxy
 from tests.servers import ROOT, Site, running, wait_until
 
@@ -17,13 +17,6 @@ pytestmark = pytest.mark.browser
 SCREENSHOTS = ROOT / "test-artifacts" / "chat"
 
 XSS = "<img src=x onerror=alert(1)> & <b>now</b>"
-
-# The options of a browser.
-LOOKS: dict[str, dict[str, Any]] = {
-    "light": {},
-    "dark": {"color_scheme": "dark"},
-    "phone": {"viewport": {"width": 375, "height": 760}, "is_mobile": True, "has_touch": True},
-}
 
 # The answer to what is said arrives when the client has just been stopped.
 LOSE_ONE_ANSWER = """

@@ -83,7 +83,9 @@ def _keep(name: str, pages: list[Page]) -> None:
     directory = Path(ARTEFACTS) / name.replace("/", "_")
     directory.mkdir(parents=True, exist_ok=True)
     for number, page in enumerate(pages):
-        page.page.screenshot(path=directory / f"page-{number}.png")
+        # A story may have closed it.
+        if not page.page.is_closed():
+            page.page.screenshot(path=directory / f"page-{number}.png")
         lines = ["Console:", *page.console, "Problems:", *page.problems]
         (directory / f"page-{number}.txt").write_text("\n".join(lines), encoding="utf-8")
         (directory / "server.log").write_text(page.site.tail(), encoding="utf-8")

@@ -96,6 +96,21 @@ def test_what_is_said_reaches_everybody_as_text_and_in_one_order(open_chat: Any)
     assert alice.page.evaluate("document.activeElement.id") == "text"
 
 
+def test_what_arrives_late_is_put_where_it_belongs(open_chat: Any) -> None:
+    alice = open_chat("alice")
+    alice.page.evaluate(
+        """() => {
+            for (const second of [3, 1, 2]) {
+                const at = `2026-01-01T00:00:0${second}.000000+00:00`;
+                const detail = { id: `${second}`, who: "bob", text: `${second}`, at };
+                const name = "live-notify:emitted:chat.said";
+                document.dispatchEvent(new CustomEvent(name, { detail }));
+            }
+        }"""
+    )
+    expect_said(alice, "1", "2", "3")
+
+
 def test_who_types_is_shown_and_vanishes_by_itself(open_chat: Any) -> None:
     alice, bob = open_chat("alice"), open_chat("bob")
     expect_here(bob, "alice", "bob (you)")

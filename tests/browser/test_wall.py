@@ -65,6 +65,13 @@ def expect_cards(page: Page, *texts: str) -> None:
     wait_until(lambda: cards(page) == list(texts), lambda: f"{texts}, there are {cards(page)}")
 
 
+def fetches(page: Page) -> int:
+    """Return how often the page has fetched the cards."""
+    url = f"{page.site.url}/wall/cards/"
+    count: int = page.page.evaluate("url => performance.getEntriesByName(url).length", url)
+    return count
+
+
 def test_a_check_in_is_on_every_page_at_once_as_text_and_in_one_order(open_wall: Any) -> None:
     alice, bob, admin = (open_wall(name) for name in ("alice", "bob", "admin"))
     assert admin.page.is_visible(".empty")
@@ -143,22 +150,17 @@ def test_the_newest_fifty_are_shown(open_wall: Any, site: Site) -> None:
 def test_a_storm_of_changes_is_two_requests(open_wall: Any) -> None:
     bob, alice = open_wall("bob"), open_wall("alice")
 
-    def fetched() -> int:
-        url = f"{bob.site.url}/wall/cards/"
-        count: int = bob.page.evaluate("url => performance.getEntriesByName(url).length", url)
-        return count
-
-    before = fetched()
+    before = fetches(bob)
     bob.page.evaluate(
         """() => {
             for (let n = 0; n < 20; n++)
                 document.dispatchEvent(new CustomEvent("live-notify:emitted:wall.changed"));
         }"""
     )
-    wait_until(lambda: fetched() >= before + 2, "the one that runs, and one for the rest")
+    wait_until(lambda: fetches(bob) >= before + 2, "the one that runs, and one for the rest")
     check_in(alice, "one more")
     expect_cards(bob, "one more")
-    assert fetched() == before + 3
+    assert fetches(bob) == before + 3
 
 
 def test_what_is_too_long_is_refused_and_kept(open_wall: Any) -> None:
@@ -207,12 +209,22 @@ def test_followers_hear_of_a_check_in_on_every_page_until_they_unfollow(
     assert alice.problems == [] and bob.problems == []
 
 
-def test_who_is_signed_out_is_told_so(open_wall: Any, open_page: Any, site: Site) -> None:
+def test_who_is_signed_out_is_told_so_and_keeps_the_cards(
+    open_wall: Any, open_page: Any, site: Site
+) -> None:
     bob = open_wall("bob")
+    check_in(bob, "mine")
     other = settled(open_page(site, beside=bob).goto("/wall/"))
     bob.page.click("button:has-text('Sign out')")
     wait_until(lambda: "sign in" in other.page.inner_text("#connection"), "the end to be told")
-    assert other.page.locator("input[name=username]").count() == 0, "no page of a log-in in it"
+    before = fetches(other)
+    other.page.evaluate(
+        "document.dispatchEvent(new CustomEvent('live-notify:emitted:wall.changed'))"
+    )
+    wait_until(lambda: fetches(other) > before, "the page of the log-in instead of the cards")
+    settled(other)
+    assert cards(other) == ["mine"]
+    assert "sign in" in other.page.inner_text("#connection")
 
 
 def test_the_example_has_its_migrations(site: Site) -> None:

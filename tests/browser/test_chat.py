@@ -10,9 +10,11 @@ import pytest
 
 from tests.browser.pages import FAST, LOOKS, Page, expect_accessible
 from tests.proxy import Proxy
-from tests.servers import ROOT, Site, running, wait_until
+from tests.servers import ROOT, Site, wait_until
 
 pytestmark = pytest.mark.browser
+
+SETTINGS = FAST
 
 SCREENSHOTS = ROOT / "test-artifacts" / "chat"
 
@@ -30,12 +32,6 @@ LOSE_ONE_ANSWER = """
         client.start();
     });
 """
-
-
-@pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
-    with running(Site("daphne", settings=FAST)) as site:
-        yield site
 
 
 @pytest.fixture

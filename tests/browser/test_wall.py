@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.browser.pages import FAST, LOOKS, Page, expect_accessible
 from tests.proxy import Proxy
-from tests.servers import ROOT, Site, running, wait_until
+from tests.servers import ROOT, Site, wait_until
 
 pytestmark = pytest.mark.browser
+
+SETTINGS = FAST
 
 SCREENSHOTS = ROOT / "test-artifacts" / "wall"
 
@@ -20,15 +21,9 @@ XSS = "<img src=x onerror=alert(1)> & <b>now</b>"
 IMPORTS = "from pages.models import CheckIn\n"
 
 
-@pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
-    with running(Site("daphne", settings=FAST)) as site:
-        yield site
-
-
 @pytest.fixture(autouse=True)
-def empty_wall(site: Site) -> None:
-    site.shell(IMPORTS + "CheckIn.objects.all().delete(); Notification.objects.all().delete()")
+def empty_wall(site: Site, empty_log: None) -> None:
+    site.shell(IMPORTS + "CheckIn.objects.all().delete()")
 
 
 @pytest.fixture

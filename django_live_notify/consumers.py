@@ -95,10 +95,12 @@ class LiveNotifyConsumer(AsyncConsumer):
 
     async def websocket_connect(self, message: Any) -> None:
         offered = self.scope.get("subprotocols") or []
-        # A refusal before the accept is only a 1006 to a browser.
-        common = protocol.SUBPROTOCOL if protocol.SUBPROTOCOL in offered else None
-        await self.send({"type": "websocket.accept", "subprotocol": common})
-        if offered and common is None:
+        # To a browser, a refusal before the accept is only a 1006, and so is an accept without one
+        # of the subprotocols that it offered.
+        is_common = protocol.SUBPROTOCOL in offered
+        chosen = protocol.SUBPROTOCOL if is_common else next(iter(offered), None)
+        await self.send({"type": "websocket.accept", "subprotocol": chosen})
+        if offered and not is_common:
             await self._refuse(Verdict.NO_COMMON_VERSION)
             return
         loop = asyncio.get_running_loop()

@@ -16,3 +16,8 @@ if not settings.SERVE_COLLECTED:
 from django_live_notify.asgi import with_live_notify  # noqa: E402
 
 application = with_live_notify(application)
+
+from pages.lab import watch  # noqa: E402
+
+# For the page Lab, which shows both ends of its sockets.
+application = watch(application)

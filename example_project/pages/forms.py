@@ -15,7 +15,7 @@ class PushForm(forms.Form):
     to = forms.ChoiceField(label="To")
     title = forms.CharField(max_length=255, initial="Tea is ready")
     body = forms.CharField(required=False, widget=forms.Textarea(attrs={"rows": 2}))
-    url = forms.CharField(label="Link", required=False, help_text="A path such as /connection/")
+    url = forms.CharField(label="Link", required=False, help_text="A path such as /lab/")
     level = forms.ChoiceField(choices=Notification.Level.choices)
     ask = forms.BooleanField(label="Ask", required=False, help_text="With two buttons")
 

@@ -13,7 +13,7 @@ from django.utils import timezone
 from django_live_notify import aemit, push
 from django_live_notify.models import Notification
 
-from . import chat, wall
+from . import chat, lab, wall
 
 TICK = 1  # seconds
 # Pages go away without a word: what was started ends by itself.
@@ -89,4 +89,5 @@ ANSWERS: dict[str, Callable[[User, Any], Awaitable[Any]]] = {
     "start": _start,
     "stop": _stop,
     **chat.ANSWERS,
+    **lab.ANSWERS,
 }

@@ -7,7 +7,7 @@ from . import views, wall, wechat
 
 urlpatterns = [
     path("", views.home, name="home"),
-    path("connection/", views.connection, name="connection"),
+    path("lab/", views.lab, name="lab"),
     path("chat/", views.chat, name="chat"),
     path("wall/", wall.wall, name="wall"),
     path("wall/cards/", wall.cards, name="cards"),

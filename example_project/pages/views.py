@@ -32,9 +32,9 @@ def home(request: HttpRequest) -> HttpResponse:
 
 
 @login_required
-def connection(request: HttpRequest) -> HttpResponse:
-    """What happens on the wire, as it happens."""
-    return render(request, "pages/connection.html")
+def lab(request: HttpRequest) -> HttpResponse:
+    """What happens on the wire, as it happens, and what can be tried there."""
+    return render(request, "pages/lab.html")
 
 
 @login_required

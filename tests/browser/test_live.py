@@ -101,7 +101,7 @@ def test_what_was_missed_between_two_pages_appears_on_the_next(site: Site, open_
     bob.goto()
     bob.expect_toast("missed")
     assert "seen here" not in bob.toasts
-    bob.goto("/connection/")
+    bob.goto("/lab/")
     bob.expect_badge("2")
     assert bob.toasts == []
 
@@ -136,7 +136,7 @@ def test_signing_out_closes_the_sockets_of_the_session_only(site: Site, open_pag
 
 
 def test_messages_go_both_ways(site: Site, open_page: Any) -> None:
-    bob = open_page(site).sign_in("bob").goto("/connection/")
+    bob = open_page(site).sign_in("bob").goto("/lab/")
     assert bob.page.text_content("#status") == "live"
     bob.page.fill("#data", '{"n": 42}')
     bob.page.click("#send button")

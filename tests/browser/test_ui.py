@@ -141,7 +141,7 @@ for number in range(12):
 Notification.objects.for_user(bob).mark_read()
 Notification.objects.update(created_at=timezone.now() - timedelta(hours=5))
 push(bob, "Import", tag="import", data={{"progress": 0.4}}, level="success")
-push(bob, "Your export is ready", body="orders.csv, 4 MB", url="/connection/", level="success")
+push(bob, "Your export is ready", body="orders.csv, 4 MB", url="/lab/", level="success")
 push(bob, "The disk is almost full", body="93 % are in use.\\nClean up soon.", level="warning")
 push(bob, "The payment failed", body="The card was declined.", level="error")
 push(bob, "alice asks for leave", body="From 2 to 9 December", actor=alice, {BUTTONS})
@@ -664,7 +664,7 @@ def test_a_site_lays_out_its_own_items(site: Site, open_bob: Any) -> None:
                 <span slot="icon">📬</span>
                 <b slot="title">Post</b>
                 <p slot="empty">Nothing yet</p>
-                <a slot="footer" href="/connection/">All of them</a>
+                <a slot="footer" href="/lab/">All of them</a>
                 <template><a data-field="link" part="mine"><i data-field="title"></i>,
                     <s data-field="data.price"></s>, <u data-field="actor"></u></a>
                     <span data-field="actions"></span></template></live-notify-bell>`);

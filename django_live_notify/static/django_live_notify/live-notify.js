@@ -537,7 +537,7 @@ export class LiveNotify extends EventTarget {
       while ((!this.transport || this.bufferedAmount > FULL) && this.status !== "stopped" && Date.now() < until) {
         await new Promise((resolve) => {
           this.#resume = resolve;
-          setTimeout(resolve, 50);
+          setTimeout(resolve, 10);
         });
       }
       // In an array: what is sent next does not wait for the answer.

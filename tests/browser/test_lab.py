@@ -13,10 +13,12 @@ import pytest
 from tests.browser.pages import Page, expect_accessible
 from tests.servers import ROOT, Site, wait_until
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.parametrize("site", ["daphne", "uvicorn"], indirect=True, scope="module"),
-]
+pytestmark = pytest.mark.browser
+
+# Where servers differ.
+on_each_server = pytest.mark.parametrize(
+    "site", ["daphne", "uvicorn"], indirect=True, scope="module"
+)
 
 SCREENSHOTS = ROOT / "test-artifacts" / "lab"
 
@@ -141,6 +143,7 @@ def test_the_server_ticks_until_it_is_stopped(lab: Page) -> None:
     assert lab.problems == []
 
 
+@on_each_server
 def test_an_image_comes_back_as_it_was(lab: Page) -> None:
     chosen = {"name": "point.png", "mimeType": "image/png", "buffer": PNG}
     lab.page.set_input_files("#image", chosen)
@@ -169,6 +172,7 @@ def test_round_trips_and_beats_are_plotted(lab: Page) -> None:
     assert lab.problems == []
 
 
+@on_each_server
 def test_the_buffer_fills_with_all_at_once_and_stays_low_throttled(lab: Page) -> None:
     lab.page.click("#throttled")
     expect(lab, "#throttled-facts", "Throttled: 128 of 128 pieces arrived")
@@ -212,6 +216,7 @@ def test_what_travels_when_the_cable_is_pulled_arrives_later(lab: Page, directio
     assert lab.problems == []
 
 
+@on_each_server
 def test_both_ends_of_a_close_by_hand_are_shown(site: Site, lab: Page) -> None:
     open_socket(lab)
     expect(lab, "#own-log", "with live-notify.v1", '"type":"ready"')
@@ -235,6 +240,7 @@ def test_both_ends_of_a_close_by_hand_are_shown(site: Site, lab: Page) -> None:
     assert lab.problems == []
 
 
+@on_each_server
 @pytest.mark.parametrize(
     ("choices", "page_saw", "server_saw"),
     [
@@ -252,6 +258,7 @@ def test_both_ends_of_a_close_by_the_server_are_shown(
     assert text(lab, "#states [aria-current]") == "3 CLOSED"
 
 
+@on_each_server
 @pytest.mark.parametrize(
     ("offered", "chosen"),
     [("live-notify.v0 live-notify.v1", "with live-notify.v1"), ("", "without a subprotocol")],
@@ -264,6 +271,7 @@ def test_what_the_server_chooses_of_subprotocols_is_shown(
     assert lab.problems == []
 
 
+@on_each_server
 def test_transports_are_compared_by_the_same_pushes(site: Site, lab: Page) -> None:
     assert lab.page.get_attribute("#bytes-chart", "aria-label").endswith("nothing yet")
     compare(lab)

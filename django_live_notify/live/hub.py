@@ -435,6 +435,9 @@ class Hub:
     def _hinted_pushed(self, hint: dict[str, Any]) -> None:
         assert self._horizon is not None
         number, content = hint["id"], hint.get("content")
+        if content is not None and self._listeners.keys().isdisjoint(hint["to"]):
+            # Hints to many readers go to all hubs.
+            return
         if content is None or number <= self._horizon.settled:
             self._wake.set()
             return

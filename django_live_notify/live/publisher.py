@@ -36,6 +36,10 @@ logger = logging.getLogger("django_live_notify")
 # A push to more users than these is announced once, on the common group.
 SMALL_AUDIENCE = 20
 
+# What waits for more groups than these goes as one message to all hubs: a message takes the layer,
+# and thereby the process that pushes, longer than a hub takes to pass over hints to others.
+MAX_GROUPS = 10
+
 # Single hints overflow a layer's capacity of 100 messages; batches of these do not.
 HINTS_PER_MESSAGE = 50
 
@@ -57,6 +61,9 @@ FORK_TIMEOUT = 1.0
 COMPLAIN_EVERY = 60.0
 
 Hint = dict[str, Any]
+
+# Each hint with its groups, oldest first.
+Queue = deque[tuple[list[str], Hint]]
 
 
 def connect() -> None:
@@ -152,8 +159,7 @@ class Publisher:
     """The thread that sends hints, with an event loop and a channel layer of its own."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, deque[Hint]] = {}
-        self._count = 0
+        self._waiting = _new_queue()
         self._woken = False
         self._lock = threading.Lock()
         self._idle = threading.Event()
@@ -161,6 +167,7 @@ class Publisher:
         self._tried = threading.Event()
         self._loop = _Loop()
         self._wake = asyncio.Event()
+        self._layer: Any = None
         self._complained = 0.0
         self._stopping = False
         _import_layer()
@@ -173,11 +180,7 @@ class Publisher:
             if self._stopping:
                 return
             self._idle.clear()
-            for group in groups:
-                self._waiting.setdefault(group, deque()).append(hint)
-                self._count += 1
-            while self._count > MAX_WAITING:
-                self._drop_oldest()
+            self._waiting.append((groups, hint))
             woken, self._woken = self._woken, True
         if not woken:
             self._loop.call_soon_threadsafe(self._wake.set)
@@ -198,13 +201,6 @@ class Publisher:
         self._loop.call_soon_threadsafe(self._wake.set)
         self._thread.join(1)
 
-    def _drop_oldest(self) -> None:
-        group = next(iter(self._waiting))
-        self._waiting[group].popleft()
-        self._count -= 1
-        if not self._waiting[group]:
-            del self._waiting[group]
-
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         try:
@@ -214,46 +210,45 @@ class Publisher:
             self._loop.close()
 
     async def _publish(self) -> None:
-        layer = None
         while not self._stopping:
             await self._wake.wait()
             self._wake.clear()
             if not self._stopping:
                 await asyncio.sleep(GATHER)
-            while batch := self._take():
-                try:
-                    # One of its own: layers are not made for two loops at once.
-                    layer = layer or channel_layers.make_backend(conf.CHANNEL_LAYER)
-                except Exception as error:
-                    self._complain(error)
-                    continue
-                for group, hints in batch.items():
-                    await self._send(layer, group, hints)
+            await self._send_all(self._take())
             self._tried.set()
             self._note_idle()
 
-    def _take(self) -> dict[str, deque[Hint]]:
+    async def _send_all(self, waiting: Queue) -> None:
+        try:
+            # One of its own: layers are not made for two loops at once.
+            self._layer = self._layer or channel_layers.make_backend(conf.CHANNEL_LAYER)
+        except Exception as error:
+            self._complain(error)
+            return
+        for group, hints in _sort(waiting).items():
+            await self._send(group, hints)
+
+    def _take(self) -> Queue:
         with self._lock:
-            batch, self._waiting = self._waiting, {}
-            self._count = 0
+            waiting, self._waiting = self._waiting, _new_queue()
             self._woken = False
-        return batch
+        return waiting
 
     def _note_idle(self) -> None:
         with self._lock:
             if not self._waiting:
                 self._idle.set()
 
-    async def _send(self, layer: Any, group: str, hints: deque[Hint]) -> None:
-        waiting = list(hints)
-        for start in range(0, len(waiting), HINTS_PER_MESSAGE):
+    async def _send(self, group: str, hints: list[Hint]) -> None:
+        for start in range(0, len(hints), HINTS_PER_MESSAGE):
             message = {
                 "type": "live_notify.hints",
                 "origin": get_origin(),
-                "hints": waiting[start : start + HINTS_PER_MESSAGE],
+                "hints": hints[start : start + HINTS_PER_MESSAGE],
             }
             try:
-                await within(SEND_TIMEOUT, layer.group_send(group, message))
+                await within(SEND_TIMEOUT, self._layer.group_send(group, message))
             except Exception as error:
                 self._complain(error)
                 return
@@ -266,6 +261,19 @@ class Publisher:
                 "The channel layer takes no hints (%s); notifications arrive by the sweep.",
                 type(error).__name__,
             )
+
+
+def _new_queue() -> Queue:
+    return deque(maxlen=MAX_WAITING)
+
+
+def _sort(waiting: Queue) -> dict[str, list[Hint]]:
+    """Return the hints of each group in their order, or all of them for all hubs."""
+    batch: dict[str, list[Hint]] = {}
+    for groups, hint in waiting:
+        for group in groups:
+            batch.setdefault(group, []).append(hint)
+    return batch if len(batch) <= MAX_GROUPS else {COMMON: [hint for _groups, hint in waiting]}
 
 
 def _import_layer() -> None:

@@ -18,6 +18,7 @@ from django.db import connection
 
 from django_live_notify import EVERYONE, Topic, aemit, afollow, apush
 from django_live_notify.live import groups, publisher
+from django_live_notify.live.hub import get_hub
 from tests.live.client import Client, story, until
 from tests.servers import Redis, running
 
@@ -217,3 +218,46 @@ async def test_a_large_audience_is_hinted_to_once(alice: Any, layer: str) -> Non
         await until(lambda: hers.hints)
         assert last is not None and [hint["id"] for hint in hers.hints] == [last.pk]
         assert len(common.hints) == len(audiences)
+
+
+@story
+async def test_what_many_are_told_at_once_comes_in_one_message_to_all_hubs(
+    alice: Any, bob: Any, layer: str, monkeypatch: Any
+) -> None:
+    # Long enough for a slow machine to put all of it into one batch.
+    monkeypatch.setattr(publisher, "GATHER", 0.5)
+    crowd = [f"nobody-{number}" for number in range(publisher.MAX_GROUPS - 1)]
+
+    def announce(count: int, keys: list[str]) -> list[dict[str, Any]]:
+        hints = [{"kind": "test", "n": n, "to": keys} for n in range(count)]
+        for hint in hints:
+            publisher.announce(hint, keys)
+        return hints
+
+    async with (
+        Tap(groups.COMMON) as common,
+        Tap(groups.user_group("alice")) as hers,
+        Tap(groups.user_group("bob")) as his,
+    ):
+        few = await sync_to_async(announce)(3, ["alice", *crowd])
+        await until(lambda: len(hers.hints) == len(few))
+        assert hers.hints == few and not common.messages
+        many = await sync_to_async(announce)(5, ["alice", "bob", *crowd])
+        await until(lambda: len(common.hints) == len(many))
+        assert common.hints == many and len(common.messages) == 1
+        last = await sync_to_async(announce)(1, ["bob"])
+        await until(lambda: his.hints)
+        assert his.hints == last and hers.hints == few
+
+
+@story
+async def test_a_hint_for_nobody_here_wakes_no_sweep(alice: Any, settings: Any) -> None:
+    settings.LIVE_NOTIFY_SWEEP_INTERVAL = 600
+    async with Client(alice.http) as client:
+        await client.hello()
+        hub, hint = get_hub(), {"kind": "pushed", "id": 0, "content": {"id": 0}}
+        hub._wake.clear()
+        hub.hinted({**hint, "to": ["nobody"]})
+        assert not hub._wake.is_set()
+        hub.hinted({**hint, "to": ["nobody", str(alice.pk)]})
+        assert hub._wake.is_set()

@@ -360,8 +360,10 @@ def _encode(answer: Frame) -> str | bytes:
 async def _change(hub: Hub, listener: Listener, frame: Frame) -> None:
     """Change the state of a reader's notifications, or carry out an action of one."""
     if frame["type"] != "action":
-        change = inbox.parse_change(frame["type"], frame)
-        await hub.run(partial(inbox.change, listener.user, change))
+        left: inbox.Change | None = inbox.parse_change(frame["type"], frame)
+        while left is not None:
+            # A job each, so that other readers' come in between.
+            left = await hub.run(partial(inbox.change, listener.user, left))
         return
     wanted = acting.parse_act(frame)
 

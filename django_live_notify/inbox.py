@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from asgiref.sync import async_to_sync
@@ -52,6 +52,8 @@ class Change:
     action: str
     ids: tuple[int, ...] = ()
     up_to: int | None = None
+    # With `up_to`: what is not above this id was changed already.
+    above: int = 0
 
 
 def parse_change(action: str, keys: Any) -> Change:
@@ -70,13 +72,17 @@ def parse_change(action: str, keys: Any) -> Change:
     return Change(action, ids=tuple(ids))
 
 
-def change(user: Any, wanted: Change) -> None:
-    """Change the state of a user's own notifications; others are passed over."""
+def change(user: Any, wanted: Change) -> Change | None:
+    """Change the state of a user's own notifications; others are passed over.
+
+    Returns what is left to be changed, by further calls: each is short, however large the inbox.
+    """
     notifications = Notification.objects.using(log.alias())
-    if wanted.up_to is not None:
-        notifications.mark_all(user, wanted.action, up_to=wanted.up_to)
-    else:
+    if wanted.up_to is None:
         notifications.for_user(user).by_row().filter(pk__in=wanted.ids).change(wanted.action)
+        return None
+    above = notifications.mark_batch(user, wanted.action, above=wanted.above, up_to=wanted.up_to)
+    return None if above is None else replace(wanted, above=above)
 
 
 def is_outage(error: BaseException) -> bool:

@@ -241,34 +241,41 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
         """Do one of `ACTIONS` to a user's whole inbox up to an id: what is above it stays as it is.
 
         "read" and "seen" move a watermark, so that they cost the same whatever the history. It
-        stays below what may still be in an open transaction: a late commit is not swallowed.
+        stays below what may still be in an open transaction: a late commit is not swallowed. The
+        others are done row by row, in batches, oldest first. Outside `transaction.atomic()` each
+        batch is committed, and told, by itself: after an error, what was done before it stays.
 
         Raises TypeError on a part of the notifications: watermarks know no parts.
+        """
+        above: int | None = 0
+        while above is not None:
+            above = self.mark_batch(user, action, above=above, up_to=up_to)
+
+    def mark_batch(self, user: Any, action: str, *, above: int = 0, up_to: int) -> int | None:
+        """Do as much of `mark_all()` as holds no lock for long.
+
+        Returns the id above which the rest is, for the next call, or None once nothing is left.
+        Raises TypeError as `mark_all()` does.
         """
         if self.query.where or self.query.is_sliced or self.query.combinator:
             raise TypeError("mark_all() is for all: use the verbs of for_user(user).filter(…).")
         using = router.db_for_write(self.model)
-        if action not in _STAMPS:
-            self.using(using).for_user(user).filter(pk__lte=up_to).change(action)
-            return
         now = timezone.now()
         with transaction.atomic(using=using):
-            if floor := min(up_to, self.using(using).floor()):
-                _move_watermarks(user, action, floor, now, using)
-                _tell(user.pk, action, None, floor, now, using)
+            if action in _STAMPS and not above:
+                above = min(up_to, self.using(using).floor())
+                if above:
+                    _move_watermarks(user, action, above, now, using)
+                    _tell(user.pk, action, None, above, now, using)
             # By their ids: what is committed in between is not among them, for other pages neither.
+            # In batches, also since MariaDB ends a recursion after a thousand steps.
             inbox = self.using(using).for_user(user).filter(_NOT_YET[action])
-            above = floor
-            while ids := inbox._mark_next(action, above, up_to, using, now):
-                above = ids[-1]
+            batch = inbox.walk(
+                above=above, below=up_to + 1, newest_first=False, limit=BATCH_SIZE // 2
+            )
+            if ids := batch._write_state(action, using, now):
                 _tell(user.pk, action, ids, None, now, using)
-
-    def _mark_next(
-        self, action: str, above: int, up_to: int, using: str, now: datetime
-    ) -> list[int]:
-        # In batches, since MariaDB ends a recursion after a thousand steps.
-        batch = self.walk(above=above, below=up_to + 1, newest_first=False, limit=BATCH_SIZE // 2)
-        return batch._write_state(action, using, now)
+        return ids[-1] if ids else None
 
     def retract(self) -> int:
         """Take back, for all readers, and tell `signals.retracted`; return how many."""

@@ -27,7 +27,7 @@ from . import holding
 from .acting import act, parse_act
 from .conf import conf
 from .content import check_name
-from .inbox import call_and_wait, parse_change, parse_message, refusal
+from .inbox import Change, call_and_wait, parse_change, parse_message, refusal
 from .inbox import change as change_inbox
 from .live import log, protocol, sessions
 from .live.protocol import REASONS, CommandError, Cursor, Verdict
@@ -137,7 +137,9 @@ def _filter(reader: NotificationQuerySet, request: HttpRequest) -> NotificationQ
 @_for_readers
 def change(request: HttpRequest, action: str) -> HttpResponse:
     """Change the state of the reader's notifications, named by ids or up to one."""
-    change_inbox(request.user, parse_change(action, _read_json(request)))
+    left: Change | None = parse_change(action, _read_json(request))
+    while left is not None:
+        left = change_inbox(request.user, left)
     inbox = Notification.objects.using(log.alias()).for_user(request.user)
     return JsonResponse({"unread": inbox.count_unread()})
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, Group
-from django.db import models
+from django.db import OperationalError, connection, models
 from django.utils import timezone
 
-from django_live_notify import EVERYONE, Topic, follow, push, pushing
+from django_live_notify import EVERYONE, Topic, follow, push, pushing, querysets, signals
 from django_live_notify.audiences import Audience
 from django_live_notify.models import Follow, Notification, Receipt
 from django_live_notify.querysets import ACTIONS
@@ -84,6 +84,45 @@ def test_everything_up_to_an_id_is_changed_and_nothing_above(
     assert [row[place] is not None for row in states] == (
         [False, False, True] if undone else [True, True, False]
     )
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("action", ["unread", "archive", "unarchive"])
+def test_an_error_leaves_what_was_done_to_a_huge_inbox_before_it(
+    alice: Any, monkeypatch: Any, action: str
+) -> None:
+    # Two at a time.
+    monkeypatch.setattr(querysets, "BATCH_SIZE", 4)
+    said = [push(to, "x") for to in (alice, EVERYONE) * 4]
+    ids = [row.pk for row in said if row is not None]
+    if undone := {"unread": "read", "unarchive": "archive"}.get(action):
+        inbox(alice).change(undone)
+    told: list[list[int]] = []
+    updates: list[str] = []
+
+    def fail(execute: Any, sql: str, *arguments: Any) -> Any:
+        updates.extend([sql] if sql.startswith("UPDATE") else [])
+        if len(updates) == 3:
+            raise OperationalError("The connection is gone.")
+        return execute(sql, *arguments)
+
+    def hear(ids: list[int], **keys: Any) -> None:
+        told.append(ids)
+
+    def changed() -> list[int]:
+        field = "read_at" if action == "unread" else "archived_at"
+        rows = inbox(alice).order_by("pk").filter(**{f"{field}__isnull": undone is not None})
+        return [row.pk for row in rows]
+
+    signals.state_changed.connect(hear)
+    try:
+        with connection.execute_wrapper(fail), pytest.raises(OperationalError):
+            Notification.objects.mark_all(alice, action, up_to=ids[6])
+        assert changed() == ids[:4] and told == [ids[:2], ids[2:4]]
+        Notification.objects.mark_all(alice, action, up_to=ids[6])
+        assert changed() == ids[:7] and told[2:] == [ids[4:6], ids[6:7]]
+    finally:
+        signals.state_changed.disconnect(hear)
 
 
 def test_slices_and_unions_have_the_same_verbs(alice: Any, mixed: list[int]) -> None:

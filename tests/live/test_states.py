@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -11,8 +12,8 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.utils import timezone
 
-from django_live_notify import EVERYONE, Topic, follow, push, signals
-from django_live_notify.live import protocol, publisher
+from django_live_notify import EVERYONE, Topic, follow, push, querysets, signals
+from django_live_notify.live import database, protocol, publisher
 from django_live_notify.models import Notification
 from django_live_notify.querysets import ACTIONS
 from tests.live.client import Client, story, until
@@ -179,3 +180,32 @@ async def test_a_change_of_many_is_told_in_frames_that_a_client_takes(alice: Any
         await sync_to_async(inbox(alice).archive)()
         await until(lambda: len(told(client, "archive")) == size + 5)
         assert max(len(frame["ids"]) for frame in client.of_type("state")) == size
+
+
+@story
+async def test_a_change_of_a_huge_inbox_lets_other_readers_in(
+    alice: Any, bob: Any, settings: Any, monkeypatch: Any
+) -> None:
+    settings.LIVE_NOTIFY_SWEEP_INTERVAL = 600
+    # Two at a time, in the one thread that there is for all.
+    monkeypatch.setattr(querysets, "BATCH_SIZE", 4)
+    monkeypatch.setattr(database, "THREADS", 1)
+    rows = [Notification(title="x", topic="*") for _ in range(40)]
+    await Notification.objects.abulk_create(rows)
+    last = await Notification.objects.alatest("pk")
+    answers: list[str] = []
+
+    async def ask(client: Client, name: str, **command: Any) -> None:
+        await client.send({**command, "ref": name})
+        await client.receive("ok", ref=name)
+        answers.append(name)
+
+    async with Client(alice.http) as one, Client(alice.http) as two, Client(bob.http) as other:
+        for client in (one, two, other):
+            await client.hello()
+        huge = asyncio.ensure_future(ask(one, "huge", type="archive", up_to=last.pk))
+        await until(lambda: two.of_type("state"), "the first of many")
+        await ask(other, "small", type="read", ids=[last.pk])
+        await huge
+        assert answers == ["small", "huge"]
+        await until(lambda: len(told(two, "archive")) == 40)

@@ -16,6 +16,7 @@ from . import content, pushing, scheduling, signals
 from .audiences import EVERYONE, Audience, Everyone, Topic
 from .models import Follow, Notification, Scheduled
 from .querysets import is_late
+from .writing import writing
 
 __all__ = [
     "aemit",
@@ -228,7 +229,7 @@ def mute(user: Any, topic: Topic, *, until: datetime | timedelta) -> bool:
         raise ValueError(f"until {until.isoformat()} is not in the future.")
     using = router.db_for_write(Notification)
     follows = Follow.objects.using(using).filter(user_id=user.pk, topic=topic.name)
-    with transaction.atomic(using=using):
+    with writing(using):
         if not follows.filter(until=None).exists():
             return False
         follows.update(muted_until=until, changed_at=now)

@@ -18,13 +18,14 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from django.contrib.auth import get_user_model
-from django.db import OperationalError, connections, models, router, transaction
+from django.db import OperationalError, connections, models, router
 from django.db.models.functions import Greatest
 from django.utils import timezone
 
 from .audiences import EVERYONE
 from .conf import conf
 from .models import Follow, LogState, Notification, Receipt, Scheduled
+from .writing import writing
 
 __all__ = ["Pruned", "Pruning", "prune"]
 
@@ -158,7 +159,7 @@ class Pruning:
         if not chosen:
             return upper if inside.filter(created_at__lte=self._cutoff).exists() else END
         state = LogState.current()
-        with transaction.atomic(using=self._using):
+        with writing(self._using):
             ids = self._lock(old, chosen)
             if ids:
                 LogState.objects.using(self._using).filter(pk=state.pk).update(
@@ -301,7 +302,7 @@ class Pruning:
             self._follows.bulk_create(
                 [Follow(user_id=reader, topic=EVERYONE.name)], ignore_conflicts=True
             )
-        with transaction.atomic(using=self._using):
+        with writing(self._using):
             ids = self._lock(marks, self._first(marks))
             self._follows.filter(pk__in=ids).update(
                 pruned_to=Greatest("pruned_to", mark), changed_at=timezone.now()
@@ -453,7 +454,7 @@ class Pruning:
         if not (chosen := self._first(rows)):
             return 0
         try:
-            with _patience_restored(self._using), transaction.atomic(using=self._using):
+            with _patience_restored(self._using), writing(self._using):
                 ids = self._lock(rows, chosen)
                 _lose_patience(self._using)
                 _, removed = rows.model._base_manager.using(self._using).filter(pk__in=ids).delete()

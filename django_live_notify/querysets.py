@@ -21,6 +21,7 @@ from . import signals
 from .audiences import BATCH_SIZE, EVERYONE, joined_at
 from .conf import conf
 from .walking import MAX_ID, Stretch, Walk, walk
+from .writing import writing
 
 if TYPE_CHECKING:
     from .models import Notification
@@ -208,7 +209,7 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
         """Do one of `ACTIONS`, which the methods above name; return how many were changed."""
         using = router.db_for_write(self.model)
         now = timezone.now()
-        with transaction.atomic(using=using):
+        with writing(using):
             rows = self._of_reader().using(using)._filterable().filter(_NOT_YET[action])
             if ids := rows._write_state(action, using, now):
                 _tell(self._reader.pk, action, ids, None, now, using)
@@ -223,7 +224,7 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
         using = router.db_for_write(self.model)
         now = timezone.now()
         rows = self._of_reader().using(using)
-        with transaction.atomic(using=using):
+        with writing(using):
             free = _receipts(self._reader, using).filter(acted_at=None)
             taken = [
                 pk
@@ -261,7 +262,7 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
             raise TypeError("mark_all() is for all: use the verbs of for_user(user).filter(…).")
         using = router.db_for_write(self.model)
         now = timezone.now()
-        with transaction.atomic(using=using):
+        with writing(using):
             if action in _STAMPS and not above:
                 above = min(up_to, self.using(using).floor())
                 if above:
@@ -280,7 +281,7 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
     def retract(self) -> int:
         """Take back, for all readers, and tell `signals.retracted`; return how many."""
         using = router.db_for_write(self.model)
-        with transaction.atomic(using=using):
+        with writing(using):
             chosen = self.using(using)._filterable().filter(retracted_at=None)
             ids = list(chosen.order_by().values_list("pk", flat=True))
             now = timezone.now()

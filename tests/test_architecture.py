@@ -23,6 +23,7 @@ STORE = {
     "scheduling",
     "signals",
     "walking",
+    "writing",
 }
 ENTRY_POINTS = {
     "acting",

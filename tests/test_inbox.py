@@ -101,7 +101,7 @@ def test_an_error_leaves_what_was_done_to_a_huge_inbox_before_it(
     updates: list[str] = []
 
     def fail(execute: Any, sql: str, *arguments: Any) -> Any:
-        updates.extend([sql] if sql.startswith("UPDATE") else [])
+        updates.extend([sql] if sql.startswith("UPDATE") and "_receipt" in sql else [])
         if len(updates) == 3:
             raise OperationalError("The connection is gone.")
         return execute(sql, *arguments)

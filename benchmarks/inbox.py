@@ -128,7 +128,9 @@ def fill(rows: int, content: str, *, read: bool) -> None:
                     user=reader,
                     topic=f"topic-{i}",
                     read_to=upper,
+                    read_at=yesterday,
                     seen_to=upper,
+                    seen_at=yesterday,
                     changed_at=yesterday,
                 )
                 for i in range(TOPICS)
@@ -138,7 +140,9 @@ def fill(rows: int, content: str, *, read: bool) -> None:
                     user=reader,
                     topic=EVERYONE.name,
                     read_to=upper,
+                    read_at=yesterday,
                     seen_to=upper,
+                    seen_at=yesterday,
                     changed_at=yesterday,
                 )
             ]

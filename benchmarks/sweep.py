@@ -81,7 +81,8 @@ def fill(rows: int, number: str, *, analyze: bool) -> None:
         User(username=f"user-{i}", date_joined=yesterday) for i in range(USERS)
     )
     Follow.objects.bulk_create(
-        Follow(user=user, topic=EVERYONE.name, read_to=1, changed_at=yesterday) for user in users
+        Follow(user=user, topic=EVERYONE.name, read_to=1, read_at=yesterday, changed_at=yesterday)
+        for user in users
     )
     connection = connections[alias]
     postgresql = connection.vendor == "postgresql"

@@ -212,6 +212,9 @@ class Follow(models.Model):
     # Ids: everything up to here counts as read, or seen, unless a receipt says otherwise.
     read_to = models.BigIntegerField(default=0)
     seen_to = models.BigIntegerField(default=0)
+    # When these two were moved last: what has no receipt counts as read, or seen, then.
+    read_at = models.DateTimeField(null=True, blank=True)
+    seen_at = models.DateTimeField(null=True, blank=True)
     # In the row for everyone, an id: up to here there was something unread that was pruned.
     pruned_to = models.BigIntegerField(default=0, editable=False)
     # Until then, what is said to the topic arrives silently and is not counted; in all rows of it.

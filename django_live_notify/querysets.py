@@ -407,7 +407,7 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
             return models.Case(
                 models.When(receipt__id__isnull=False, then=models.F(f"receipt__{name}")),
                 default=models.Subquery(
-                    passed.values("changed_at")[:1], output_field=models.DateTimeField()
+                    passed.values(name)[:1], output_field=models.DateTimeField()
                 ),
                 output_field=models.DateTimeField(),
             )
@@ -587,7 +587,7 @@ def _move_watermarks(user: Any, action: str, floor: int, now: datetime, using: s
     receipts = Receipt.objects.using(using).filter(recipient_id=user.pk, notification_id__lte=floor)
     receipts = receipts.filter(excluded_at=None)
     follows = Follow.objects.using(using).filter(user_id=user.pk)
-    marks = ("read_to", "seen_to") if action == "read" else ("seen_to",)
+    marks = ("read", "seen") if action == "read" else ("seen",)
     # The row for everyone is there from now on; the sweep of other processes reads it.
     if not follows.filter(topic=EVERYONE.name).exists():
         Follow.objects.using(using).bulk_create(
@@ -595,7 +595,8 @@ def _move_watermarks(user: Any, action: str, floor: int, now: datetime, using: s
         )
     follows.filter(topic=EVERYONE.name).update(changed_at=now)
     for mark in marks:
-        follows.filter(**{f"{mark}__lt": floor}).update(**{mark: floor, "changed_at": now})
+        moved = {f"{mark}_to": floor, f"{mark}_at": now, "changed_at": now}
+        follows.filter(**{f"{mark}_to__lt": floor}).update(**moved)
     updates = _updates(action, now)
     del updates["changed_at"]
     receipts.filter(**{_STAMPS[action]: None}).update(**updates)

@@ -10,7 +10,17 @@ from django.contrib.auth.models import AnonymousUser, Group
 from django.db import OperationalError, connection, models
 from django.utils import timezone
 
-from django_live_notify import EVERYONE, Topic, follow, push, pushing, querysets, signals
+from django_live_notify import (
+    EVERYONE,
+    Topic,
+    follow,
+    mute,
+    push,
+    pushing,
+    querysets,
+    signals,
+    unmute,
+)
 from django_live_notify.audiences import Audience
 from django_live_notify.models import Follow, Notification, Receipt
 from django_live_notify.querysets import ACTIONS
@@ -208,6 +218,20 @@ def test_one_may_be_unread_below_the_watermark(alice: Any, mixed: list[int]) -> 
     assert titles(inbox(alice).unread()) == ["topic"]
     assert inbox(alice).filter(pk=mixed[2]).archive() == 1
     assert titles(inbox(alice).unread()) == ["topic"], "archiving keeps it read"
+
+
+def test_muting_a_topic_changes_no_time_at_which_it_was_read(alice: Any, mixed: list[int]) -> None:
+    Notification.objects.update(created_at=timezone.now() - timedelta(minutes=5))
+    before = timezone.now()
+    Notification.objects.mark_all(alice, "seen", up_to=mixed[2])
+    between = timezone.now()
+    Notification.objects.mark_all(alice, "read", up_to=mixed[2])
+    after = timezone.now()
+    assert mute(alice, Topic("news"), until=timedelta(1)) and unmute(alice, Topic("news"))
+    row = inbox(alice).get(pk=mixed[1])
+    assert before < row.seen_at < between < row.read_at < after
+    inbox(alice).filter(pk=mixed[1]).archive()
+    assert inbox(alice).get(pk=mixed[1]).read_at == row.read_at
 
 
 def test_pages_are_cut_by_id(alice: Any) -> None:

@@ -183,7 +183,8 @@ def make(rows: dict[int, Said], follows: list[Following]) -> tuple[Any, World]:
             until=follow.until,
             read_to=follow.read_to,
             seen_to=max(follow.read_to, follow.seen_to),
-            changed_at=NOW,
+            read_at=NOW,
+            seen_at=NOW,
         )
         for follow in follows
     )

@@ -83,7 +83,8 @@ def reader(request: Any) -> Any:
             [OTHERS, EVERYONES, _db(reader)],
         )
         Follow.objects.filter(user=reader).delete()
-        marks = {"read_to": read_to, "seen_to": read_to, "changed_at": long_ago}
+        marks = {"read_to": read_to, "read_at": long_ago, "seen_to": read_to, "seen_at": long_ago}
+        marks["changed_at"] = long_ago
         Follow.objects.bulk_create(
             Follow(user=user, topic=topic, **marks)
             for user, topic in [

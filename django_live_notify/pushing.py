@@ -143,18 +143,20 @@ def _insert(notification: Notification, using: str) -> None:
     quote = connection.ops.quote_name
     meta = Notification._meta
     table, key = meta.db_table, str(meta.pk.column)
-    fields: list[Any] = [field for field in meta.concrete_fields if not field.primary_key]
-    columns = ", ".join(quote(field.column) for field in fields)
-    holes = ", ".join(["%s"] * len(fields))
+    values: dict[Any, Any] = {
+        field.column: field.get_db_prep_save(value, connection)
+        for field in meta.concrete_fields
+        # What is left out is NULL, for less than it costs to say so.
+        if (value := getattr(notification, field.attname)) is not None
+    }
+    columns = ", ".join(map(quote, values))
+    holes = ", ".join(["%s"] * len(values))
     returns = connection.features.can_return_columns_from_insert
     with connection.cursor() as cursor:
         cursor.execute(
             f"INSERT INTO {quote(table)} ({columns}) VALUES ({holes})"
             + (f" RETURNING {quote(key)}" if returns else ""),
-            [
-                field.get_db_prep_save(getattr(notification, field.attname), connection)
-                for field in fields
-            ],
+            list(values.values()),
         )
         notification.pk = (
             cursor.fetchone()[0] if returns else connection.ops.last_insert_id(cursor, table, key)

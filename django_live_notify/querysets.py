@@ -241,10 +241,11 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
     def mark_all(self, user: Any, action: str, *, up_to: int) -> None:
         """Do one of `ACTIONS` to a user's whole inbox up to an id: what is above it stays as it is.
 
-        "read" and "seen" move a watermark, so that they cost the same whatever the history. It
-        stays below what may still be in an open transaction: a late commit is not swallowed. The
-        others are done row by row, in batches, oldest first. Outside `transaction.atomic()` each
-        batch is committed, and told, by itself: after an error, what was done before it stays.
+        "read" and "seen" move a watermark, whatever the history of topics and of everyone, and
+        update the receipts by one statement. The watermark stays below what may still be in an open
+        transaction: a late commit is not swallowed. The others are done row by row, in batches,
+        oldest first. Outside `transaction.atomic()` each batch is committed, and told, by itself:
+        after an error, what was done before it stays.
 
         Raises TypeError on a part of the notifications: watermarks know no parts.
         """

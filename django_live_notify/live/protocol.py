@@ -304,11 +304,12 @@ def states(rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     receipts: dict[int, Mapping[str, Any]] = {}
     acted: dict[str, list[int]] = {}
     marks: list[dict[str, Any]] = []
-    mutes: list[dict[str, Any]] = []
+    # A topic that was followed again and again has a row for each time.
+    mutes: dict[str, dict[str, Any]] = {}
     for row in rows:
         if "muted_until" in row:
             is_over = row["muted_until"] <= timezone.now()
-            mutes.append(muting(row["topic"], None if is_over else row["muted_until"]))
+            mutes[row["topic"]] = muting(row["topic"], None if is_over else row["muted_until"])
             continue
         if "read_to" in row:
             for action, up_to in (("read", row["read_to"]), ("seen", row["seen_to"])):
@@ -324,7 +325,7 @@ def states(rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         if row["action"]:
             acted.setdefault(row["action"], []).append(number)
     yield from marks
-    yield from mutes
+    yield from mutes.values()
     for action, changed in ids.items():
         yield from state(action, changed)
     for name, changed in acted.items():

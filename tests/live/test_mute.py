@@ -242,6 +242,20 @@ async def test_who_was_away_is_told_what_is_muted(reader: Any) -> None:
         await client.receive("state", action="mute", topic="news")
 
 
+def test_what_was_followed_several_times_is_said_to_be_muted_once(reader: Any) -> None:
+    place = reader.http.get("/live-notify/poll/").json()
+    for _ in range(2):
+        unfollow(reader, NEWS)
+        # Another row only where something was said in between.
+        push(NEWS, "meanwhile")
+        follow(reader, NEWS)
+    mute(reader, NEWS, until=HOUR)
+    assert Follow.objects.filter(user=reader, topic="news").count() == 3
+    query = {"cursor": place["cursor"], "since": place["time"]}
+    answer = reader.http.get("/live-notify/poll/", query).json()
+    assert [(state["action"], state["topic"]) for state in answer["states"]] == [("mute", "news")]
+
+
 @story
 async def test_a_page_and_a_poll_say_what_is_muted(reader: Any) -> None:
     def get(path: str, **query: Any) -> Any:

@@ -19,12 +19,7 @@ from django_live_notify.live import hub, listener
 from django_live_notify.models import Notification
 from tests.live.client import Client, binary, log_in, story, until
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def fast_sweep(settings: Any) -> None:
-    settings.LIVE_NOTIFY_SWEEP_INTERVAL = 0.05
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("fast_sweep")]
 
 
 # Who gets in
@@ -411,11 +406,12 @@ async def test_states_that_come_with_the_close_are_changed_in_their_order(
     changed: list[str] = []
     change = consumers.inbox.change
 
-    def slow_change(user: Any, wanted: Any) -> None:
+    def slow_change(user: Any, wanted: Any) -> Any:
         began.set()
         assert may_go_on.wait(10)
-        change(user, wanted)
+        left = change(user, wanted)
         changed.append(wanted.action)
+        return left
 
     monkeypatch.setattr(consumers.inbox, "change", slow_change)
     said = await apush(alice, "one")
@@ -464,8 +460,12 @@ async def test_a_state_that_cannot_be_changed_after_the_close_is_given_up(
     alice: Any, monkeypatch: Any, caplog: Any
 ) -> None:
     may_go_on = threading.Event()
+
+    def hang(user: Any, wanted: Any) -> None:
+        may_go_on.wait(10)
+
     monkeypatch.setattr(consumers, "FINISH_TIMEOUT", 0.1)
-    monkeypatch.setattr(consumers.inbox, "change", lambda user, wanted: may_go_on.wait(10))
+    monkeypatch.setattr(consumers.inbox, "change", hang)
     async with Client(alice.http) as client:
         await client.hello()
         await client.send({"type": "read", "up_to": 1})

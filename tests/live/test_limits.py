@@ -209,7 +209,11 @@ async def test_who_is_told_to_wait_is_not_closed_for_it(alice: Any, settings: An
 @story
 async def test_a_message_that_nobody_takes_waits_for_nothing(alice: Any, monkeypatch: Any) -> None:
     may_go_on = threading.Event()
-    monkeypatch.setattr(consumers.inbox, "change", lambda user, wanted: may_go_on.wait(10))
+
+    def wait(user: Any, wanted: Any) -> None:
+        assert may_go_on.wait(10)
+
+    monkeypatch.setattr(consumers.inbox, "change", wait)
     async with Client(alice.http) as client:
         await client.hello()
         await client.send({"type": "read", "up_to": 1, "ref": "change"})
@@ -245,7 +249,7 @@ async def test_what_waits_is_let_go_of_when_a_connection_is_refused(
     async with Client(alice.http) as client:
         await client.hello()
         (listener,) = get_hub()._all()
-        consumer: Any = listener._hang_up.__self__  # type: ignore[attr-defined]
+        consumer: Any = listener._hang_up.__self__
         for number in range(5):
             await client.send({"type": "message", "name": "n", "data": [number]})
         await until(lambda: len(consumer.commands) == 4, "the commands")

@@ -11,6 +11,7 @@ import pytest
 
 from tests.browser.pages import Page
 from tests.conftest import launch
+from tests.proxy import Proxy
 from tests.servers import ROOT, Site, find_free_port, install_libraries, running
 
 ARTEFACTS = ROOT / "test-artifacts"
@@ -32,6 +33,18 @@ def site(request: Any) -> Iterator[Site]:
     server = getattr(request, "param", "uvicorn")
     with running(Site(server, settings=request.module.SETTINGS)) as site:
         yield site
+
+
+@pytest.fixture
+def proxy(site: Site) -> Iterator[Proxy]:
+    with closing(Proxy(site.port)) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def distant(site: Site, proxy: Proxy) -> Site:
+    """The same site, reached through the proxy."""
+    return site.at(proxy.port)
 
 
 @pytest.fixture

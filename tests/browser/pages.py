@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
+
+from playwright.sync_api import Error
 
 from tests.servers import Site, wait_until
 
@@ -37,9 +40,9 @@ class Page:
         self.page.click(f"button:has-text('Sign in as {name}')")
         return self.until_live(transport)
 
-    def goto(self, path: str = "/") -> Page:
+    def goto(self, path: str = "/", transport: str = "websocket") -> Page:
         self.page.goto(self.site.url + path)
-        return self.until_live()
+        return self.until_live(transport)
 
     def until_live(self, transport: str = "websocket") -> Page:
         wait_until(lambda: self.client("status") == "live", lambda: f"a live page: {self.problems}")
@@ -133,6 +136,37 @@ class Page:
 
 def toasts_of(pages: list[Page]) -> list[str]:
     return sorted(title for page in pages for title in page.toasts)
+
+
+def open_tabs(site: Site, open_page: Any, count: int, transport: str = "websocket") -> list[Page]:
+    """Return as many tabs of bob's browser, each of which is live."""
+    tabs = [open_page(site).sign_in("bob", transport)]
+    while len(tabs) < count:
+        tabs.append(open_page(site, beside=tabs[0]).goto(transport=transport))
+    return tabs
+
+
+def leader_of(tabs: list[Page]) -> Page:
+    """Wait until one of the tabs, and no other, has the socket; return it."""
+
+    def leading() -> list[Page]:
+        return [tab for tab in tabs if tab.client("leading") and tab.client("status") == "live"]
+
+    wait_until(lambda: len(leading()) == 1, lambda: f"one leader, not {len(leading())}")
+    return leading()[0]
+
+
+def crash(page: Page) -> None:
+    """End the process of a tab, which has no time to say anything."""
+    with page.page.expect_event("crash"), contextlib.suppress(Error):
+        page.page.goto("chrome://crash")
+
+
+def expect_all(tabs: list[Page], *titles: str, unread: str | None = None) -> None:
+    """Wait until each tab told each of these once, and shows as many as unread, if not fewer."""
+    for tab in tabs:
+        tab.expect_heard(*titles)
+        tab.expect_badge(str(len(titles)) if unread is None else unread)
 
 
 def expect_accessible(page: Page, axe: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -35,19 +33,11 @@ LOSE_ONE_ANSWER = """
 
 
 @pytest.fixture
-def proxy(site: Site) -> Iterator[Proxy]:
-    proxy = Proxy(site.port)
-    yield proxy
-    proxy.close()
-
-
-@pytest.fixture
 def open_chat(site: Site, open_page: Any) -> Any:
     """Return a function that opens the chat as a user, maybe through a proxy."""
 
     def open_chat(name: str, through: Proxy | None = None, **options: Any) -> Page:
-        place = copy.copy(site)
-        place.port = through.port if through else site.port
+        place = site.at(through.port) if through else site
         page: Page = open_page(place, **options).sign_in(name)
         return page.goto("/chat/")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.pages import Page, expect_accessible
+from tests.browser.pages import LOOKS, Page, expect_accessible
 from tests.servers import ROOT, Site, wait_until
 
 pytestmark = pytest.mark.browser
@@ -23,12 +23,6 @@ on_each_server = pytest.mark.parametrize(
 SCREENSHOTS = ROOT / "test-artifacts" / "lab"
 
 SETTINGS = '{"SWEEP_INTERVAL": 0.3, "POLL_INTERVAL": 0.5, "HEARTBEAT": 1}'
-
-LOOKS: dict[str, dict[str, Any]] = {
-    "light": {},
-    "dark": {"color_scheme": "dark"},
-    "phone": {"viewport": {"width": 375, "height": 760}, "is_mobile": True, "has_touch": True},
-}
 
 # The smallest PNG: one transparent point.
 PNG = bytes.fromhex(

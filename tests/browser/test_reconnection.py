@@ -31,18 +31,6 @@ def browser(browser: Any) -> Iterator[Any]:
         yield chromium
 
 
-@pytest.fixture
-def proxy(site: Site) -> Iterator[Proxy]:
-    with closing(Proxy(site.port)) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def distant(site: Site, proxy: Proxy) -> Site:
-    """The same site, reached through the proxy."""
-    return site.at(proxy.port)
-
-
 def test_who_was_offline_gets_what_was_missed(site: Site, open_page: Any) -> None:
     bob = open_page(site).sign_in("bob")
     site.shell("push(bob, 'before')")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Error
 
-from tests.browser.pages import BELL, Page, toasts_of
+from tests.browser.pages import BELL, Page, crash, expect_all, leader_of, open_tabs, toasts_of
 from tests.servers import Site, wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("empty_log")]
@@ -191,12 +189,6 @@ def test_a_button_of_any_tab_goes_through_the_socket_and_every_tab_shows_it_done
     assert [problem for each in tabs for problem in each.problems] == []
 
 
-def open_tabs(site: Site, open_page: Any, count: int) -> list[Page]:
-    """Return as many tabs of bob's browser, each of which is live."""
-    first = open_page(site).sign_in("bob")
-    return [first, *(open_page(site, beside=first).goto() for _ in range(count - 1))]
-
-
 def accepted(site: Site) -> int:
     """Return how many WebSockets the server has accepted since it started."""
     return site.log.read_text().count("[accepted]")
@@ -209,26 +201,3 @@ def connected(site: Site) -> int:
     established = [row for row in rows if row[3] == "01"]
     ends = {tuple(int(end.split(":")[1], 16) for end in row[1:3]) for row in established}
     return sum((site.port, port) in ends for port in ports)
-
-
-def leader_of(tabs: list[Page]) -> Page:
-    """Wait until one of the tabs, and no other, has the socket; return it."""
-
-    def leading() -> list[Page]:
-        return [tab for tab in tabs if tab.client("leading") and tab.client("status") == "live"]
-
-    wait_until(lambda: len(leading()) == 1, lambda: f"one leader, not {len(leading())}")
-    return leading()[0]
-
-
-def expect_all(tabs: list[Page], *titles: str) -> None:
-    """Wait until each tab told each of these once, and shows as many as unread."""
-    for tab in tabs:
-        tab.expect_heard(*titles)
-        tab.expect_badge(str(len(titles)))
-
-
-def crash(page: Page) -> None:
-    """End the process of a tab, which has no time to say anything."""
-    with page.page.expect_event("crash"), contextlib.suppress(Error):
-        page.page.goto("chrome://crash")

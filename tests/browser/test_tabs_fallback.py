@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.pages import BELL, Page, toasts_of
-from tests.browser.test_tabs import crash, leader_of
+from tests.browser.pages import BELL, crash, expect_all, leader_of, open_tabs, toasts_of
 from tests.servers import Nginx, Site, running, wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("empty_log")]
@@ -38,7 +37,7 @@ def test_tabs_share_what_one_has_and_another_takes_over(
     transport: str, directives: tuple[str, ...], count: int, site: Site, open_page: Any
 ) -> None:
     with running(Nginx(site, *directives)) as nginx:
-        tabs = open_tabs(site.at(nginx.port), open_page, transport, count)
+        tabs = open_tabs(site.at(nginx.port), open_page, count, transport)
         expect_one_listener(site)
         site.shell("push(bob, 'one', level='error')")
         expect_all(tabs, "one", unread="1")
@@ -66,26 +65,9 @@ def test_tabs_share_what_one_has_and_another_takes_over(
         assert [problem for tab in others for problem in tab.problems] == []
 
 
-def open_tabs(site: Site, open_page: Any, transport: str, count: int) -> list[Page]:
-    """Return as many tabs of bob's browser, each of which is live."""
-    tabs = [open_page(site).sign_in("bob", transport)]
-    while len(tabs) < count:
-        tab = open_page(site, beside=tabs[0])
-        tab.page.goto(site.url)
-        tabs.append(tab.until_live(transport))
-    return tabs
-
-
 def expect_one_listener(site: Site) -> None:
     """Wait until the server has one stream or held poll: of those that end, it learns in time."""
     wait_until(
         lambda: site.count_listeners() == 1,
         lambda: f"one listener, there are {site.count_listeners()}",
     )
-
-
-def expect_all(tabs: list[Page], *titles: str, unread: str) -> None:
-    """Wait until each tab told each of these once, and shows how many are unread."""
-    for tab in tabs:
-        tab.expect_heard(*titles)
-        tab.expect_badge(unread)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import pytest
@@ -94,26 +93,20 @@ def test_cards_that_are_there_stay_as_they_are(open_wall: Any) -> None:
     assert bob.page.input_value("#id_text") == "half a sente"
 
 
-def test_what_was_missed_without_a_connection_is_there_after_it(open_wall: Any, site: Site) -> None:
-    proxy = Proxy(site.port)
-    distant = copy.copy(site)
-    distant.port = proxy.port
-    try:
-        alice, bob = open_wall("alice", distant), open_wall("bob")
-        proxy.refuse()
-        proxy.cut()
-        wait_until(
-            lambda: "no connection" in alice.page.inner_text("#connection"), "the loss to be told"
-        )
-        check_in(bob, "missed")
-        assert cards(alice) == []
-        proxy.accept()
-        expect_cards(alice, "missed")
-        wait_until(lambda: alice.page.inner_text("#connection") == "", "nothing more to tell")
-        check_in(bob, "live")
-        expect_cards(alice, "live", "missed")
-    finally:
-        proxy.close()
+def test_what_was_missed_without_a_connection_is_there_after_it(
+    open_wall: Any, proxy: Proxy, distant: Site
+) -> None:
+    alice, bob = open_wall("alice", distant), open_wall("bob")
+    proxy.refuse()
+    proxy.cut()
+    wait_until(lambda: "no connection" in alice.page.inner_text("#connection"), "the loss")
+    check_in(bob, "missed")
+    assert cards(alice) == []
+    proxy.accept()
+    expect_cards(alice, "missed")
+    wait_until(lambda: alice.page.inner_text("#connection") == "", "nothing more to tell")
+    check_in(bob, "live")
+    expect_cards(alice, "live", "missed")
 
 
 def test_two_tabs_of_a_browser_show_the_same_after_a_restart(

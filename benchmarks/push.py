@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from tests.servers import Redis, running
 
@@ -188,10 +189,10 @@ def to_user(kind: str, rounds: int) -> Iterator[bench.Series]:
 
         def burst(run: Callable[[User], None], groups: int) -> Callable[[], object]:
             def runs() -> None:
-                publisher.MAX_GROUPS = groups
-                for user in users:
-                    run(user)
-                assert publisher._get_publisher().flush(60)
+                with mock.patch.object(publisher, "MAX_GROUPS", groups):
+                    for user in users:
+                        run(user)
+                    assert publisher._get_publisher().flush(60)
 
             return runs
 

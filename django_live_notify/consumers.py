@@ -32,8 +32,8 @@ logger = logging.getLogger("django_live_notify")
 # Seconds from accepting a connection to its hello.
 HELLO_TIMEOUT = 10.0
 
-# Seconds from its hello for a connection to be known by the site's own functions: more than the
-# database has for its part.
+# Seconds for the site's own functions to say who a connection is and what it may join, since they
+# may never answer: more than a job of the database has.
 OPENING_TIMEOUT = 30.0
 
 # Frames that are no commands, after which a client is not worth an answer.
@@ -51,8 +51,8 @@ LASTING = (*inbox.ACTIONS, "action")
 Frame = dict[str, Any]
 
 
-class Waiting(NamedTuple):
-    """A command as it came: what is read from it takes many times the room."""
+class Command(NamedTuple):
+    """A queued command as it came: parsed, it takes many times the memory."""
 
     kind: str
     message: Any
@@ -68,8 +68,9 @@ class LiveNotifyConsumer(AsyncConsumer):
         self.hub: Hub = get_hub()
         self.listener: Listener | None = None
         self.opening: asyncio.Task[None] | None = None
-        self.refused = False
-        self.commands: deque[Waiting] = deque()
+        # Before there was a listener.
+        self.turned_away = False
+        self.commands: deque[Command] = deque()
         # Of these, and of the one that is being carried out.
         self.waiting_bytes = 0
         self.worker: asyncio.Task[None] | None = None
@@ -137,11 +138,11 @@ class LiveNotifyConsumer(AsyncConsumer):
     @property
     def is_refused(self) -> bool:
         """Whether nothing that the client says counts any more."""
-        return self.refused or (self.listener is not None and self.listener.is_refused)
+        return self.turned_away or (self.listener is not None and self.listener.is_refused)
 
     def _parse(self, message: Any) -> Frame:
         text, data, limits = message.get("text"), message.get("bytes"), conf.LIMITS
-        # Those are large, and anybody may connect.
+        # Binary frames are large, and anybody may connect.
         if text is None and self.listener is None:
             raise CommandError("invalid", "Before ready, a frame must be text.")
         return protocol.parse(text, data, limits["frame"], limits["binary"])
@@ -170,12 +171,13 @@ class LiveNotifyConsumer(AsyncConsumer):
 
     def _queue(self, frame: Frame, message: Any) -> None:
         limits = conf.LIMITS
-        size = len(message.get("text") or message.get("bytes"))
+        text = message.get("text")
+        size = len(message["bytes"] if text is None else text.encode())
         # One alone waits for nobody but the site.
         is_over = self.waiting_bytes and self.waiting_bytes + size > limits["commands_bytes"]
         if is_over or len(self.commands) >= limits["commands"]:
             raise CommandError("busy", "Too many commands are waiting.", frame.get("ref"))
-        self.commands.append(Waiting(frame["type"], message, size))
+        self.commands.append(Command(frame["type"], message, size))
         self.waiting_bytes += size
         if self.worker is None:
             self.worker = asyncio.ensure_future(self._work())
@@ -186,9 +188,9 @@ class LiveNotifyConsumer(AsyncConsumer):
             if self.opening is not None:
                 await asyncio.shield(self.opening)
             while self.commands and self.listener is not None and not self.is_refused:
-                waiting = self.commands.popleft()
-                answer = await self._carry_out(self._parse(waiting.message))
-                self.waiting_bytes -= waiting.size
+                command = self.commands.popleft()
+                answer = await self._carry_out(self._parse(command.message))
+                self.waiting_bytes -= command.size
                 self.listener.offer(_encode(answer))
         finally:
             self.worker = None
@@ -268,7 +270,7 @@ class LiveNotifyConsumer(AsyncConsumer):
             if not sessions.is_token(token):
                 return None
             user = await inbox.call(conf.AUTHENTICATE, request, token)
-            if not sessions.is_let_in(user):
+            if not sessions.may_enter(user):
                 return None
             return user, sessions.session_of(user), sessions.language_of(request)
 
@@ -342,7 +344,8 @@ class LiveNotifyConsumer(AsyncConsumer):
         if self.listener is not None:
             self.hub.close(self.listener, verdict)
             return
-        self.refused = True
+        # The server may keep the connection for long after the close.
+        self.turned_away = True
         try:
             await self._transmit(protocol.encode(protocol.bye(verdict)))
             await self._hang_up(int(verdict), protocol.REASONS[verdict])

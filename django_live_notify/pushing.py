@@ -146,7 +146,7 @@ def _insert(notification: Notification, using: str) -> None:
     values: dict[Any, Any] = {
         field.column: field.get_db_prep_save(value, connection)
         for field in meta.concrete_fields
-        # What is left out is NULL, for less than it costs to say so.
+        # A column that is left out is NULL, and costs less than a value.
         if (value := getattr(notification, field.attname)) is not None
     }
     columns = ", ".join(map(quote, values))

@@ -241,11 +241,11 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
     def mark_all(self, user: Any, action: str, *, up_to: int) -> None:
         """Do one of `ACTIONS` to a user's whole inbox up to an id: what is above it stays as it is.
 
-        "read" and "seen" move a watermark, whatever the history of topics and of everyone, and
-        update the receipts by one statement. The watermark stays below what may still be in an open
-        transaction: a late commit is not swallowed. The others are done row by row, in batches,
-        oldest first. Outside `transaction.atomic()` each batch is committed, and told, by itself:
-        after an error, what was done before it stays.
+        For topics and everyone, "read" and "seen" move a watermark, however much there is; receipts
+        are updated by one statement. The watermark stays below what may still be in an open
+        transaction: a late commit is not swallowed. The other three go through the inbox in
+        batches, oldest first. Outside of `transaction.atomic()` each batch is committed, and told,
+        by itself: after an error, what was done before it stays.
 
         Raises TypeError on a part of the notifications: watermarks know no parts.
         """
@@ -254,7 +254,7 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
             above = self.mark_batch(user, action, above=above, up_to=up_to)
 
     def mark_batch(self, user: Any, action: str, *, above: int = 0, up_to: int) -> int | None:
-        """Do as much of `mark_all()` as holds no lock for long.
+        """Do the next part of `mark_all()`, in a transaction of its own.
 
         Returns the id above which the rest is, for the next call, or None once nothing is left.
         Raises TypeError as `mark_all()` does.

@@ -47,7 +47,7 @@ def _for_readers(view: View) -> View:
     """Answer only a reader, as whom the page expects, and answer errors as JSON.
 
     Who comes by a cookie has to show that a page of the site sent them, as forms have to. Who comes
-    by a token needs not, since no other page knows it; a cookie beside it counts for nothing.
+    by a token need not, since no other page knows it; a cookie beside it counts for nothing.
     """
 
     @wraps(view)
@@ -83,7 +83,7 @@ def _find_user(request: HttpRequest, token: str) -> Any:
     if function is None or not sessions.is_token(token):
         return AnonymousUser()
     user = call_and_wait(function, request, token)
-    return user if sessions.is_let_in(user) else AnonymousUser()
+    return user if sessions.may_enter(user) else AnonymousUser()
 
 
 def _non_atomic(view: View) -> View:

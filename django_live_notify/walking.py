@@ -228,8 +228,8 @@ def _ranges_of_follows(user: Any, marks: list[str], stretch: Stretch) -> Any:
     earlier = same.filter(since__lt=models.OuterRef("since")).annotate(end=_end())
     lowest = [_highest(earlier, "end"), *(_highest(same, mark) for mark in marks)]
     follows = Follow.objects.filter(user_id=user.pk).exclude(topic=EVERYONE.name)
-    # True, and taken for rare: of a recursion, PostgreSQL expects many rows for each that it begins
-    # with, so that who follows a hundred topics would wait a second for it to be compiled.
+    # Always true, but estimated as rare: PostgreSQL expects of a recursion many rows for each that
+    # it begins with, and would take a second to compile it for who follows a hundred topics.
     follows = follows.filter(pk=models.F("pk") + 0, since=models.F("since") + 0)
     return follows.annotate(
         low=Greatest("since", models.Value(stretch.above), *lowest),

@@ -20,6 +20,6 @@ def writing(using: str) -> Iterator[None]:
     connection = connections[using]
     with transaction.atomic(using=using):
         if connection.vendor == "sqlite":
-            log = apps.get_model("live_notify", "LogState")
-            log._base_manager.using(using).filter(pk=0).update(pruned_to=0)
+            state = apps.get_model("live_notify", "LogState")
+            state._base_manager.using(using).filter(pk=0).update(pruned_to=0)
         yield

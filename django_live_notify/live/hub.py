@@ -184,8 +184,8 @@ class Hub:
     ) -> None:
         """Register a listener, bring its client up to date and let live frames follow.
 
-        One too many is refused by a bye. Raises what the database raises; the listener is then not
-        registered.
+        One beyond its reader's limit is closed with a bye. Raises what the database raises; the
+        listener is then not registered.
         """
         await self._start()
         assert self._horizon is not None
@@ -236,8 +236,8 @@ class Hub:
     async def attend(self, listener: Listener) -> None:
         """Register a listener that is not brought up to date, but looks itself.
 
-        One too many is refused by a bye. Raises what the database raises; the listener is then not
-        registered.
+        One beyond its reader's limit is closed with a bye. Raises what the database raises; the
+        listener is then not registered.
         """
         await self._start()
         self._register(listener)
@@ -258,7 +258,7 @@ class Hub:
         # readers have the threads as well.
         async with self._looking.setdefault(listener.key, asyncio.Lock()):
             if self._horizon is None:
-                raise RuntimeError("The hub ended before it was looked.")
+                raise RuntimeError("The hub has ended.")
             # Whatever is committed from now on comes by the sweep; the rest is read below.
             settled, spans = self._horizon.settled, self._horizon.spans()
             # What changes while it is read is not in it; the client asks again from here.
@@ -436,7 +436,7 @@ class Hub:
         assert self._horizon is not None
         number, content = hint["id"], hint.get("content")
         if content is not None and self._listeners.keys().isdisjoint(hint["to"]):
-            # Hints to many readers go to all hubs.
+            # Hints for many groups go to all hubs, also to those that have none of the readers.
             return
         if content is None or number <= self._horizon.settled:
             self._wake.set()

@@ -84,7 +84,7 @@ REASONS = {
     Verdict.TOO_MANY_CONNECTIONS: "Too many connections.",
 }
 
-# A number at the end of an object: the end of a text in JSON is in no string.
+# The last key of an object: what ends the text of an object is not inside of a string.
 LAST_REF = re.compile(r'"ref":(\d{1,15})\}\Z')
 
 

@@ -33,11 +33,11 @@ from .waiting import within
 
 logger = logging.getLogger("django_live_notify")
 
-# A push to more users than these is announced once, on the common group.
+# A push to more users than these is announced without its content, which hubs read from the log.
 SMALL_AUDIENCE = 20
 
-# What waits for more groups than these goes as one message to all hubs: a message takes the layer,
-# and thereby the process that pushes, longer than a hub takes to pass over hints to others.
+# Hints for more groups than these go to all hubs, in as few messages as there can be: sending one
+# costs the process that pushes more than it costs hubs to skip hints that are not for them.
 MAX_GROUPS = 10
 
 # Single hints overflow a layer's capacity of 100 messages; batches of these do not.
@@ -226,7 +226,7 @@ class Publisher:
         except Exception as error:
             self._complain(error)
             return
-        for group, hints in _sort(waiting).items():
+        for group, hints in _by_group(waiting).items():
             await self._send(group, hints)
 
     def _take(self) -> Queue:
@@ -267,8 +267,8 @@ def _new_queue() -> Queue:
     return deque(maxlen=MAX_WAITING)
 
 
-def _sort(waiting: Queue) -> dict[str, list[Hint]]:
-    """Return the hints of each group in their order, or all of them for all hubs."""
+def _by_group(waiting: Queue) -> dict[str, list[Hint]]:
+    """Return each group's hints, oldest first; for too many groups, all hints for all hubs."""
     batch: dict[str, list[Hint]] = {}
     for groups, hint in waiting:
         for group in groups:

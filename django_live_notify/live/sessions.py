@@ -82,7 +82,7 @@ def authenticate(scope: Mapping[str, Any], request: HttpRequest) -> tuple[Any, S
     store: Any = scope.get("session")
     if store is None:
         key = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
-        # Quoted, a cookie may contain what PostgreSQL does not compare with.
+        # A quoted cookie may hold a NUL, with which PostgreSQL refuses to compare.
         if not key or "\x00" in key:
             return None
         store = import_module(settings.SESSION_ENGINE).SessionStore(key)
@@ -104,8 +104,8 @@ def is_token(token: Any) -> bool:
     return isinstance(token, str) and token != "" and "\x00" not in token
 
 
-def is_let_in(user: Any) -> bool:
-    """Say whether it is a user who may come in, that the site found for a token."""
+def may_enter(user: Any) -> bool:
+    """Say whether what the site found for a token is a user who may come in."""
     return user is not None and user.is_authenticated and getattr(user, "is_active", True)
 
 
@@ -115,7 +115,7 @@ def session_of(user: Any) -> Session:
 
 
 def session_of_request(request: HttpRequest, user: Any) -> Session:
-    """Return what the right of the user rests on to whom a token or middleware gave a request."""
+    """Return what the right of a user rests on who was found by a token or by middleware."""
     right = session_of(user)
     store = getattr(request, "session", None)
     if store is None or token_of(request) is not None or SESSION_KEY not in store:

@@ -13,11 +13,9 @@ if not settings.SERVE_COLLECTED:
     # Static files by Django itself, so that the example needs no web server; a site has one.
     application = ASGIStaticFilesHandler(application)
 
-from django_live_notify.asgi import with_live_notify  # noqa: E402
-
-application = with_live_notify(application)
-
 from pages.lab import watch  # noqa: E402
 
-# For the page Lab, which shows both ends of its sockets.
-application = watch(application)
+from django_live_notify.asgi import with_live_notify  # noqa: E402
+
+# `watch` is for the page Lab, which shows both ends of its sockets.
+application = watch(with_live_notify(application))

@@ -94,7 +94,7 @@ async def _push(user: User, data: Any) -> None:
 
 
 async def _end(user: User, data: Any) -> None:
-    """Take back what was pushed; to follow it goes on, and costs one row for each user."""
+    """Take back what was pushed; the user goes on following, which costs one row."""
     pushed = Notification.objects.filter(topic=_topic(user).name)
     await sync_to_async(pushed.retract)()
 

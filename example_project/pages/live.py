@@ -36,13 +36,6 @@ def can_join(user: User, topic: str) -> bool:
     return topic in (chat.CHAT.name, wall.WALL.name)
 
 
-async def _echo(user: User, data: Any) -> Any:
-    """Return JSON with who sent it and when, and bytes as they are."""
-    if isinstance(data, bytes):
-        return data
-    return {"echo": data, "from": user.username, "at": timezone.now()}
-
-
 def on_action(user: User, notification: Notification, name: str) -> None:
     """Tell whoever asked what the answer is."""
     asker = notification.actor
@@ -51,6 +44,13 @@ def on_action(user: User, notification: Notification, name: str) -> None:
     if asker is not None:
         answer = {"approve": "approved", "reject": "rejected"}[name]
         push(asker, f"{user.username} {answer} “{notification.title}”", level="success")
+
+
+async def _echo(user: User, data: Any) -> Any:
+    """Return JSON with who sent it and when, and bytes as they are."""
+    if isinstance(data, bytes):
+        return data
+    return {"echo": data, "from": user.username, "at": timezone.now()}
 
 
 async def _measure(user: User, data: Any) -> Any:

@@ -213,7 +213,7 @@ export class LiveNotify extends EventTarget {
 
   /**
    * Use a button of a notification, as changes of state are made: it reaches the site's
-   * LIVE_NOTIFY_ON_ACTION once for each reader. What was done tell two `state` events, "read" and
+   * LIVE_NOTIFY_ON_ACTION once for each reader. Two `state` events tell what was done: "read" and
    * "action". Rejected with the site's words ("invalid", "forbidden"), and where another button was
    * used before ("done").
    */

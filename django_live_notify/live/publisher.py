@@ -16,6 +16,7 @@ import threading
 import time
 from base64 import b64encode
 from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
 from channels.layers import channel_layers
@@ -40,15 +41,19 @@ SMALL_AUDIENCE = 20
 # costs the process that pushes more than it costs hubs to skip hints that are not for them.
 MAX_GROUPS = 10
 
-# Single hints overflow a layer's capacity of 100 messages; batches of these do not.
+# Single hints overflow a layer's capacity of 100 messages; batches of these do not. Of binary data,
+# a message has fewer characters, or one hint: Redis cuts off whom it has 32 MB to send to.
 HINTS_PER_MESSAGE = 50
+BINARY_PER_MESSAGE = 1024 * 1024
 
 # Seconds in which more hints may join the first: the thread that pushes goes on undisturbed, and
 # what it says in a row goes as one message.
 GATHER = 0.01
 
-# Hints that wait for a layer that does not answer; the oldest are dropped.
+# Hints, and characters of binary data, that wait for a layer that does not answer; the oldest are
+# dropped.
 MAX_WAITING = 10_000
+MAX_BINARY_WAITING = 64 * 1024 * 1024
 
 # Seconds for a layer to take one message, and for the end of a process to wait for all.
 SEND_TIMEOUT = 5.0
@@ -136,8 +141,12 @@ def _on_emitted(
         announce({**hint, "excluded": [str(key) for key in excluded]}, None)
         return
     keys = [str(key) for key in recipients]
-    if keys:
-        announce({**hint, "to": keys}, keys if len(keys) <= SMALL_AUDIENCE else None)
+    if len(keys) > SMALL_AUDIENCE:
+        announce({**hint, "to": keys}, None)
+        return
+    # A hint each: who has several of them would get one for all of them from the group of each.
+    for key in keys:
+        announce({**hint, "to": [key]}, [key])
 
 
 def _on_logged_out(request: Any, user: Any, **kwargs: Any) -> None:
@@ -159,7 +168,8 @@ class Publisher:
     """The thread that sends hints, with an event loop and a channel layer of its own."""
 
     def __init__(self) -> None:
-        self._waiting = _new_queue()
+        self._waiting: Queue = deque()
+        self._binary = 0
         self._woken = False
         self._lock = threading.Lock()
         self._idle = threading.Event()
@@ -181,6 +191,9 @@ class Publisher:
                 return
             self._idle.clear()
             self._waiting.append((groups, hint))
+            self._binary += _binary_in(hint)
+            while len(self._waiting) > MAX_WAITING or self._binary > MAX_BINARY_WAITING:
+                self._binary -= _binary_in(self._waiting.popleft()[1])
             woken, self._woken = self._woken, True
         if not woken:
             self._loop.call_soon_threadsafe(self._wake.set)
@@ -231,7 +244,8 @@ class Publisher:
 
     def _take(self) -> Queue:
         with self._lock:
-            waiting, self._waiting = self._waiting, _new_queue()
+            waiting, self._waiting = self._waiting, deque()
+            self._binary = 0
             self._woken = False
         return waiting
 
@@ -241,12 +255,8 @@ class Publisher:
                 self._idle.set()
 
     async def _send(self, group: str, hints: list[Hint]) -> None:
-        for start in range(0, len(hints), HINTS_PER_MESSAGE):
-            message = {
-                "type": "live_notify.hints",
-                "origin": get_origin(),
-                "hints": hints[start : start + HINTS_PER_MESSAGE],
-            }
+        for part in _parts(hints):
+            message = {"type": "live_notify.hints", "origin": get_origin(), "hints": part}
             try:
                 await within(SEND_TIMEOUT, self._layer.group_send(group, message))
             except Exception as error:
@@ -263,17 +273,36 @@ class Publisher:
             )
 
 
-def _new_queue() -> Queue:
-    return deque(maxlen=MAX_WAITING)
-
-
 def _by_group(waiting: Queue) -> dict[str, list[Hint]]:
-    """Return each group's hints, oldest first; for too many groups, all hints for all hubs."""
+    """Return each group's hints, oldest first; for too many groups, all hints for all hubs.
+
+    But not where there is binary data, which costs each hub that takes it.
+    """
     batch: dict[str, list[Hint]] = {}
     for groups, hint in waiting:
         for group in groups:
             batch.setdefault(group, []).append(hint)
-    return batch if len(batch) <= MAX_GROUPS else {COMMON: [hint for _groups, hint in waiting]}
+    if len(batch) <= MAX_GROUPS or any(_binary_in(hint) for _groups, hint in waiting):
+        return batch
+    return {COMMON: [hint for _groups, hint in waiting]}
+
+
+def _parts(hints: list[Hint]) -> Iterator[list[Hint]]:
+    """Yield the hints of one message after the other."""
+    part: list[Hint] = []
+    binary = 0
+    for hint in hints:
+        binary += _binary_in(hint)
+        if part and (len(part) == HINTS_PER_MESSAGE or binary > BINARY_PER_MESSAGE):
+            yield part
+            part, binary = [], _binary_in(hint)
+        part.append(hint)
+    if part:
+        yield part
+
+
+def _binary_in(hint: Hint) -> int:
+    return len(hint.get("binary", ""))
 
 
 def _import_layer() -> None:

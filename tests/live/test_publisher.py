@@ -80,6 +80,52 @@ async def test_hints_of_another_process_arrive(alice: Any, layer: str, another_o
 
 
 @story
+async def test_who_hears_an_event_for_several_readers_tells_each_once(
+    alice: Any, bob: Any, layer: str, another_origin: Any
+) -> None:
+    async with Client(alice.http) as one, Client(bob.http) as other:
+        for client, user in ((one, alice), (other, bob)):
+            await client.hello()
+            await joined(client, user)
+        await aemit([alice, bob], "hey")
+        await aemit([alice, bob], "over")
+        for client in (one, other):
+            await client.receive("emitted", name="over")
+            await client.roundtrip()
+            names = [frame["name"] for frame in client.of_type("emitted")]
+            assert names.count("hey") == 1
+
+
+@story
+async def test_bytes_go_to_whom_they_are_for_and_not_all_in_one_message(
+    alice: Any, layer: str, another_origin: Any
+) -> None:
+    crowd = await sync_to_async(make_crowd)(publisher.MAX_GROUPS)
+    data = b"\x00" * 400_000
+    async with Tap(groups.COMMON) as common, Tap(groups.user_group(str(alice.pk))) as hers:
+        for _ in range(3):
+            await aemit([alice, *crowd], "image", data)
+        await until(lambda: len(hers.hints) == 3, "three")
+        assert all(len(message["hints"]) == 1 for message in hers.messages)
+        await apush([alice, *crowd], "to many")
+        await until(lambda: common.hints, "what is for many")
+        assert [hint["kind"] for hint in common.hints] == ["pushed"]
+
+
+@story
+async def test_of_bytes_that_nobody_takes_the_oldest_are_dropped(
+    alice: Any, layer: str, another_origin: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(publisher, "GATHER", 1.0)
+    monkeypatch.setattr(publisher, "MAX_BINARY_WAITING", 1_200_000)
+    async with Tap(groups.user_group(str(alice.pk))) as hers:
+        for number in range(4):
+            await aemit(alice, f"image-{number}", b"\x00" * 400_000)
+        await until(lambda: hers.hints and hers.hints[-1]["name"] == "image-3", "the newest")
+        assert [hint["name"] for hint in hers.hints] == ["image-2", "image-3"]
+
+
+@story
 async def test_two_thousand_hints_at_once_all_arrive(
     alice: Any, layer: str, another_origin: Any, settings: Any
 ) -> None:

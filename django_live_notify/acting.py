@@ -15,7 +15,7 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 
 from .conf import conf
-from .content import NAME_LENGTH
+from .content import check_name
 from .inbox import call_and_wait, refusal
 from .live import log, protocol
 from .live.protocol import CommandError
@@ -35,9 +35,10 @@ def parse_act(keys: Any) -> Act:
     number, name = (keys.get("id"), keys.get("name")) if isinstance(keys, Mapping) else (None, None)
     if not isinstance(number, int) or protocol.parse_id(number) is None:
         raise CommandError("invalid", "id must be the id of a notification.")
-    if not isinstance(name, str) or not 0 < len(name) <= NAME_LENGTH:
-        raise CommandError("invalid", "name must be the name of an action.")
-    return Act(number, name)
+    try:
+        return Act(number, check_name(name, "name"))
+    except (TypeError, ValueError):
+        raise CommandError("invalid", "name must be the name of an action.") from None
 
 
 def act(user: Any, wanted: Act) -> None:

@@ -261,7 +261,7 @@ def test_what_is_not_there_cannot_be_done(alice: Any, bob: Any, calls: Any) -> N
     "body",
     [{}, [], "x", {"id": 1}, {"name": "a"}, {"id": "1", "name": "a"}, {"id": True, "name": "a"}]
     + [{"id": 0, "name": "a"}, {"id": 1, "name": 5}, {"id": 1, "name": ""}, {"id": 2**63}]
-    + [{"id": 1, "name": "x" * 101}, {"id": 1.5, "name": "a"}],
+    + [{"id": 1, "name": "x" * 101}, {"id": 1.5, "name": "a"}, {"id": 1, "name": "a\x00"}],
 )
 def test_what_says_nothing_clear_is_a_400_in_json(body: Any, alice: Any, calls: Any) -> None:
     assert refusal(post(sign_in(alice), body))[0] == "invalid"

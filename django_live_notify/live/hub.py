@@ -60,8 +60,8 @@ RECOUNT_BATCH = 100
 PUBLISH_EVERY = 1.0
 PUBLISH_FOR = 5.0
 
-# Seconds, at least and at most, after which who made room for another connection comes back: those
-# that nobody uses any more have been found silent by then.
+# Seconds, at least and at most, after which who made room for another connection, or found none,
+# comes back: those that nobody uses any more have been found silent by then.
 RETURNS_AFTER = (GRACE, 3 * GRACE)
 
 # Seconds for which a connection may last, give or take a quarter: every session is checked anew,
@@ -320,7 +320,7 @@ class Hub:
     def _register(self, listener: Listener) -> bool:
         """Register a listener, or say bye to it where its reader has too many; say which."""
         if not self._make_room(listener.key):
-            self.close(listener, Verdict.TOO_MANY_CONNECTIONS)
+            self.close(listener, Verdict.TOO_MANY_CONNECTIONS, RETURNS_AFTER)
             return False
         if self._stop_timer is not None:
             self._stop_timer.cancel()
@@ -335,8 +335,8 @@ class Hub:
 
         When a network changes, what it cut looks open until the beat, and streams for longer; who
         comes now is there for certain. Who was silent only since there was nothing to say comes
-        back with its cursor. A verdict that is final is for who opens so many at once that each
-        was heard within the grace.
+        back with its cursor. Where each was heard within the grace, as after a restart, there is
+        no room: they take turns.
         """
         mine = [listener for listener in self._listeners.get(key, ()) if not listener.closing]
         if len(mine) < conf.LIMITS["connections"]:

@@ -51,7 +51,7 @@ class Verdict(IntEnum):
     NO_PONG = 4001
     TOO_SLOW = 4002
     TOO_OLD = 4003
-    TOO_MANY_REQUESTS = 4029
+    TOO_MANY_CONNECTIONS = 4029
     # 4400–4499: retry after doing something.
     REFRESH = 4401
     NO_HELLO = 4408
@@ -61,7 +61,6 @@ class Verdict(IntEnum):
     NOT_LOGGED_IN = 4510
     LOGGED_OUT = 4511
     FORBIDDEN = 4512
-    TOO_MANY_CONNECTIONS = 4513
 
     @property
     def retry(self) -> bool:
@@ -73,7 +72,7 @@ REASONS = {
     Verdict.NO_PONG: "No answer to a ping.",
     Verdict.TOO_SLOW: "The connection cannot keep up.",
     Verdict.TOO_OLD: "The connection has lasted long enough.",
-    Verdict.TOO_MANY_REQUESTS: "Too many requests.",
+    Verdict.TOO_MANY_CONNECTIONS: "Too many connections.",
     Verdict.REFRESH: "The session must be refreshed.",
     Verdict.NO_HELLO: "No hello was received.",
     Verdict.NO_COMMON_VERSION: "No common version of the protocol.",
@@ -81,7 +80,6 @@ REASONS = {
     Verdict.NOT_LOGGED_IN: "Not logged in.",
     Verdict.LOGGED_OUT: "Logged out, or somebody else is logged in.",
     Verdict.FORBIDDEN: "Not allowed.",
-    Verdict.TOO_MANY_CONNECTIONS: "Too many connections.",
 }
 
 # The last key of an object: what ends the text of an object is not inside of a string.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -44,6 +45,10 @@ FINISH_TIMEOUT = 10.0
 
 # Errors that say nothing about the frame: they are answered as often as they come.
 REFUSALS = ("busy", "forbidden")
+
+# What a subprotocol may be, without the percent sign: daphne decodes it, and then has accepted
+# another one than was offered, which ends in a time-out.
+TOKEN = re.compile(r"[A-Za-z0-9!#$&'*+.^_`|~-]+")
 
 # Commands that are carried out even when the connection ends with them.
 LASTING = (*inbox.ACTIONS, "action")
@@ -99,7 +104,7 @@ class LiveNotifyConsumer(AsyncConsumer):
         # To a browser, a refusal before the accept is only a 1006, and so is an accept without one
         # of the subprotocols that it offered.
         is_common = protocol.SUBPROTOCOL in offered
-        chosen = protocol.SUBPROTOCOL if is_common else next(iter(offered), None)
+        chosen = protocol.SUBPROTOCOL if is_common else next(filter(TOKEN.fullmatch, offered), None)
         await self.send({"type": "websocket.accept", "subprotocol": chosen})
         if offered and not is_common:
             await self._refuse(Verdict.NO_COMMON_VERSION)
@@ -269,7 +274,10 @@ class LiveNotifyConsumer(AsyncConsumer):
         if token is not None and conf.AUTHENTICATE is not None:
             if not sessions.is_token(token):
                 return None
-            user = await inbox.call(conf.AUTHENTICATE, request, token)
+            try:
+                user = await inbox.call(conf.AUTHENTICATE, request, token)
+            except PermissionDenied:
+                return None
             if not sessions.may_enter(user):
                 return None
             return user, sessions.session_of(user), sessions.language_of(request)

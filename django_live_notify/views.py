@@ -17,7 +17,7 @@ from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse, RawPostDataException
 from django.utils.translation import get_language
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
@@ -82,7 +82,10 @@ def _find_user(request: HttpRequest, token: str) -> Any:
     function = conf.AUTHENTICATE
     if function is None or not sessions.is_token(token):
         return AnonymousUser()
-    user = call_and_wait(function, request, token)
+    try:
+        user = call_and_wait(function, request, token)
+    except PermissionDenied:
+        return AnonymousUser()
     return user if sessions.may_enter(user) else AnonymousUser()
 
 
@@ -202,6 +205,7 @@ def events(request: HttpRequest) -> HttpResponse:
     return handover.hold(holding.EventStream(asked), holding.event_response())
 
 
+@login_not_required
 def socket(request: HttpRequest) -> HttpResponse:
     """Say that this path is a WebSocket's; with_live_notify() serves it."""
     return HttpResponse(
@@ -232,9 +236,14 @@ def _language() -> str:
 
 
 def _read_json(request: HttpRequest) -> Any:
-    if len(request.body) > conf.LIMITS["frame"]:
+    try:
+        body = request.body
+    except RawPostDataException:
+        # The check of a form has read it.
+        raise CommandError("invalid", "The body must be JSON.") from None
+    if len(body) > conf.LIMITS["frame"]:
         raise CommandError("too_large", "The body is too large.")
-    return protocol.load(request.body, "The body")
+    return protocol.load(body, "The body")
 
 
 def _refuse(verdict: Verdict) -> HttpResponse:

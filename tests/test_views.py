@@ -276,6 +276,17 @@ def test_a_page_to_sign_in_is_not_what_a_client_gets(settings: Any, db: None) ->
         response = get(Client(), path)
         assert (response.status_code, response.json()["code"]) == (403, 4510), path
     assert post(Client(), "message/", {"name": "vote"}).status_code == 403
+    assert get(Client(), "socket/").status_code == 426
+
+
+def test_a_form_with_its_token_is_no_json(alice: Any) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(alice)
+    token = "x" * 32
+    client.cookies["csrftoken"] = token
+    # As multipart, which the check reads to its end.
+    response = client.post(BASE + "read/", {"csrfmiddlewaretoken": token, "ids": "1"})
+    assert (response.status_code, response.json()["code"]) == (400, "invalid")
 
 
 def test_a_first_poll_gives_a_place_to_go_on_from(http: Client, alice: Any) -> None:

@@ -117,6 +117,14 @@ async def test_another_version_is_refused_after_the_accept(alice: Any) -> None:
 
 
 @story
+async def test_no_subprotocol_is_accepted_that_a_server_may_have_decoded(alice: Any) -> None:
+    for offered, accepted in ((["a b", "c\r\n", "v9"], "v9"), (["live%2Dnotify.v1"], None)):
+        async with Client(alice.http, subprotocols=offered) as client:
+            assert client.subprotocol == accepted
+            assert await client.receive_close() == 4500
+
+
+@story
 async def test_who_says_no_hello_is_closed(alice: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(consumers, "HELLO_TIMEOUT", 0.05)
     async with Client(alice.http) as client:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.core.exceptions import PermissionDenied
 from django.test import Client as HttpClient
 
 from django_live_notify import Action, apush, push
@@ -114,6 +115,19 @@ def test_who_comes_by_a_cookie_shows_a_form_whatever_else_is_said(
         assert post(strict(alice), "read/", header, {"ids": [said.pk]}).status_code == 403
         assert get(strict(), "inbox/", header).json()["code"] == 4510
     assert Notification.objects.for_user(alice).unread().count() == 1
+
+
+@story
+async def test_a_function_that_denies_lets_nobody_in(alice: Any, settings: Any) -> None:
+    def deny(request: Any, token: str) -> None:
+        raise PermissionDenied("expired")
+
+    settings.LIVE_NOTIFY_AUTHENTICATE = deny
+    response = await sync_to_async(lambda: get(strict(alice), "inbox/", "Bearer old"))()
+    assert (response.status_code, response.json()["code"]) == (403, 4510)
+    async with Client(alice.http) as client:
+        await client.send({"type": "hello", "token": "old"})
+        assert await client.receive_close() == 4510
 
 
 def test_who_was_deactivated_is_not_let_in(alice: Any) -> None:

@@ -198,8 +198,9 @@ def events(request: HttpRequest) -> HttpResponse:
     """Send frames as they come, as an event stream, where the server can hold one open."""
     handover = holding.find(request)
     if handover is None:
+        # No 501: of what is above 500, Django tells the site's admins.
         return JsonResponse(
-            {"code": "unsupported", "message": "Event streams need with_live_notify()."}, status=501
+            {"code": "unsupported", "message": "Event streams need with_live_notify()."}, status=406
         )
     asked = _asked(request, request.headers.get("Last-Event-ID"))
     return handover.hold(holding.EventStream(asked), holding.event_response())
@@ -208,12 +209,11 @@ def events(request: HttpRequest) -> HttpResponse:
 @login_not_required
 def socket(request: HttpRequest) -> HttpResponse:
     """Say that this path is a WebSocket's; with_live_notify() serves it."""
-    return HttpResponse(
-        "This is a WebSocket.\n",
-        status=426,
-        content_type="text/plain",
-        headers={"Upgrade": "websocket"},
-    )
+    response = HttpResponse("This is a WebSocket.\n", status=426, content_type="text/plain")
+    # A server of WSGI upgrades nothing, and may raise where an application says so.
+    if hasattr(request, "scope"):
+        response.headers["Upgrade"] = "websocket"
+    return response
 
 
 def _asked(request: HttpRequest, last_event: str | None = None) -> holding.Asked:

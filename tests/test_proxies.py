@@ -134,7 +134,7 @@ def test_under_wsgi_nothing_is_held() -> None:
     with running(Site("gunicorn")) as site:
         bob = Session(site, "bob")
         status, answer = bob.get("/live-notify/events/")
-        assert (status, answer["code"]) == (501, "unsupported")
+        assert (status, answer["code"]) == (406, "unsupported")
         for _ in range(2):
             status, answer = bob.get(POLL, wait="3600", known="")
             # As if nobody had asked to wait.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 from datetime import timedelta
 from typing import Any
+from wsgiref.util import is_hop_by_hop
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -345,6 +347,13 @@ def test_a_foreign_cursor_means_reset(http: Client, alice: Any, cursor: str) -> 
     assert LogState.current().epoch in answer["cursor"]
 
 
-def test_the_socket_says_what_it_is(http: Client) -> None:
-    response = get(http, "socket/")
-    assert response.status_code == 426 and response.headers["Upgrade"] == "websocket"
+def test_a_server_of_wsgi_takes_every_answer_and_nobody_is_told_of_an_error(
+    http: Client, caplog: Any
+) -> None:
+    paths = {"socket/": 426, "events/": 406, "poll/": 200, "inbox/": 200, "read/": 405}
+    for path, status in paths.items():
+        response = get(http, path)
+        assert response.status_code == status
+        # wsgiref raises where an application sends one.
+        assert [name for name in response.headers if is_hop_by_hop(name)] == []
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []

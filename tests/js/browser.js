@@ -179,7 +179,7 @@ export function makeBrowser() {
   const browser = {
     requests: [],
     answer: () => { throw new TypeError("Failed to fetch"); },
-    events: (stream) => stream.refuse(501, { code: "unsupported" }), // as where nothing is held
+    events: (stream) => stream.refuse(406, { code: "unsupported" }), // as where nothing is held
     wake: (name) => window.dispatchEvent(new Event(name)),
     hide(hidden) {
       globalThis.document.hidden = hidden;

@@ -823,7 +823,7 @@ describe("event streams", () => {
   });
 
   for (const [what, refuse] of [
-    ["501, where nothing is held", (stream) => stream.refuse(501, { code: "unsupported" })],
+    ["406, where nothing is held", (stream) => stream.refuse(406, { code: "unsupported" })],
     ["404", (stream) => stream.refuse(404)],
     ["403 by a proxy", (stream) => stream.refuse(403)],
     ["a page of something else", (stream) => stream.accept("text/html")],

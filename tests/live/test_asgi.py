@@ -13,7 +13,7 @@ from django.urls import path
 from django_live_notify import apush
 from django_live_notify.asgi import with_live_notify
 from django_live_notify.live import hub
-from tests.live.client import Client, story
+from tests.live.client import Client, Request, story, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -27,6 +27,13 @@ async def other_socket(scope: Any, receive: Any, send: Any) -> None:
 def router() -> Any:
     sockets = URLRouter([path("other/", other_socket)])
     return ProtocolTypeRouter({"http": get_asgi_application(), "websocket": sockets})
+
+
+@story
+async def test_a_request_for_the_socket_without_an_upgrade_is_told_of_it(alice: Any) -> None:
+    async with Request("socket/", alice.http) as request:
+        await until(lambda: request.done, "the answer")
+        assert (request.status, request.headers["upgrade"]) == (426, "websocket")
 
 
 @story

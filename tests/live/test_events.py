@@ -278,15 +278,15 @@ async def test_a_response_of_middleware_is_not_gone_on_with(alice: Any, settings
 
 
 @story
-async def test_without_the_line_in_asgi_it_is_not_implemented(alice: Any) -> None:
+async def test_without_the_line_in_asgi_there_is_none(alice: Any) -> None:
     async with Request("events/", alice.http, application=get_asgi_application()) as request:
         status, answer = await request.answer()
-        assert (status, answer["code"]) == (501, "unsupported")
+        assert (status, answer["code"]) == (406, "unsupported")
 
 
-def test_under_wsgi_it_is_not_implemented(alice: Any) -> None:
+def test_under_wsgi_there_is_none(alice: Any) -> None:
     response = alice.http.get("/live-notify/events/")
-    assert (response.status_code, response.json()["code"]) == (501, "unsupported")
+    assert (response.status_code, response.json()["code"]) == (406, "unsupported")
 
 
 def test_it_is_outside_of_the_transactions_of_atomic_requests() -> None:

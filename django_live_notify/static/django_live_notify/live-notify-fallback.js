@@ -122,7 +122,7 @@ export function open({ ask, place, hear, end }) {
       if (closed || mine !== request) return;
       const { code } = error;
       // A verdict, or an outage. What else is no stream is as good as one that is buffered.
-      if (!ready && !signal.aborted && !(code < 500 || code === 501 || code === "unsupported")) return lost(error);
+      if (!ready && !signal.aborted && !(code < 500 || code === "unsupported")) return lost(error);
     }
     if (closed || mine !== request) return;
     // It was cut, by a proxy that has its times, or with the server: then the next fails.

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import shlex
+import sys
+
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import User
@@ -28,7 +32,13 @@ def home(request: HttpRequest) -> HttpResponse:
         if form.is_valid():
             messages.success(request, f"Pushed to {form.audience}.")
             return redirect("home")
-    return render(request, "pages/home.html", {"form": form})
+    return render(request, "pages/home.html", {"form": form, "manage": _manage_command()})
+
+
+def _manage_command() -> str:
+    """Return how a shell runs manage.py, wherever it is: with the Python that has Django."""
+    # Absolute, since demo.py starts the server in another directory than its own.
+    return shlex.join([sys.executable, str(settings.BASE_DIR / "manage.py")])
 
 
 @login_required

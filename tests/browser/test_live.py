@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,6 +36,18 @@ def test_a_push_from_a_shell_appears_by_the_sweep(site: Site, open_page: Any) ->
     site.shell("push(bob, 'from a shell'); push(EVERYONE, 'to everyone')")
     bob.expect_heard("from a shell", "to everyone")
     bob.expect_badge("2")
+
+
+def test_the_command_of_the_front_page_can_be_pasted(
+    site: Site, open_page: Any, tmp_path: Path
+) -> None:
+    bob = open_page(site).sign_in("bob")
+    command = bob.page.inner_text("pre")
+    # Another Python comes first here, as for whoever has not activated the environment.
+    environment = {**site.environment, "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(command, shell=True, cwd=tmp_path, env=environment, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    bob.expect_heard("Hello from a shell")
 
 
 def test_a_push_from_the_admin_appears(site: Site, open_page: Any) -> None:

@@ -63,6 +63,7 @@ LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "login"
 
 USE_TZ = True
+TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en"
 
 STATIC_URL = "static/"
@@ -143,5 +144,8 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "handlers": {"console": {"class": "logging.StreamHandler"}},
-    "loggers": {"django_live_notify": {"handlers": ["console"], "level": "INFO"}},
+    # daphne gives the root logger a handler, and Django its own another, so that each warning would
+    # be told twice: both go, and everything reaches this one.
+    "root": {"handlers": ["console"]},
+    "loggers": {"django": {"level": "INFO"}, "django_live_notify": {"level": "INFO"}},
 }

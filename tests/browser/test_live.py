@@ -61,6 +61,18 @@ def test_a_push_from_the_admin_appears(site: Site, open_page: Any) -> None:
     assert admin.problems == []
 
 
+def test_a_warning_is_logged_once(site: Site, open_page: Any) -> None:
+    bob = open_page(site).sign_in("bob")
+    bob.page.goto(f"{site.url}/not-a-page/")
+    bob.goto()
+    site.shell("from django_live_notify.models import LogState; LogState.current().renew()")
+    wait_until(lambda: "The log was replaced" in site.tail(), site.tail)
+    # The second of two handlers writes at once.
+    bob.until_live()
+    for line in ("Not Found: /not-a-page/", "The log was replaced"):
+        assert site.tail().count(line) == 1, site.tail()
+
+
 def test_read_on_one_tab_is_read_on_the_other(site: Site, open_page: Any) -> None:
     bob = open_page(site).sign_in("bob")
     other = open_page(site, beside=bob).goto()

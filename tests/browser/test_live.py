@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.pages import FAST
+from tests.browser.pages import BELL, FAST, LOOKS
 from tests.servers import Site, wait_until
 
 pytestmark = [
@@ -71,6 +71,26 @@ def test_a_warning_is_logged_once(site: Site, open_page: Any) -> None:
     bob.until_live()
     for line in ("Not Found: /not-a-page/", "The log was replaced"):
         assert site.tail().count(line) == 1, site.tail()
+
+
+def test_a_phone_shows_whose_page_it_is(site: Site, open_page: Any) -> None:
+    phone = open_page(site, **LOOKS["phone"])
+    phone.page.goto(f"{site.url}/login/")
+    assert phone.page.is_visible(".brand")
+    phone.sign_in("bob")
+    assert phone.page.locator(".bar .name:visible").inner_text() == "bob"
+    name, nav = (phone.page.locator(f".bar {part}").bounding_box() for part in (".name", "nav"))
+    assert name["y"] < nav["y"] + nav["height"], "in one line with the pages"
+    assert name["x"] + name["width"] < 375
+
+
+def test_a_page_has_the_direction_of_its_own_language_and_the_bell_that_of_the_reader(
+    site: Site, open_page: Any
+) -> None:
+    bob = open_page(site, locale="ar").sign_in("bob")
+    direction = "(place) => getComputedStyle(place).direction"
+    assert bob.page.locator("main").evaluate(direction) == "ltr"
+    assert bob.page.locator(BELL).evaluate(direction) == "rtl"
 
 
 def test_read_on_one_tab_is_read_on_the_other(site: Site, open_page: Any) -> None:

@@ -17,7 +17,7 @@ class PushForm(forms.Form):
     body = forms.CharField(required=False, widget=forms.Textarea(attrs={"rows": 2}))
     url = forms.CharField(label="Link", required=False, help_text="A path such as /lab/")
     level = forms.ChoiceField(choices=Notification.Level.choices)
-    ask = forms.BooleanField(label="Ask", required=False, help_text="With two buttons")
+    ask = forms.BooleanField(label="Add Approve and Reject", required=False)
 
     def __init__(self, user: User, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.pages import BELL, FAST, LOOKS
+from tests.browser.pages import BELL, FAST, LOOKS, TOAST
 from tests.servers import Site, wait_until
 
 pytestmark = [
@@ -28,6 +28,16 @@ def test_a_push_from_a_view_appears_at_once(site: Site, open_page: Any) -> None:
     bob.expect_heard("Tea is ready")
     alice.until_live()
     assert alice.badge == "" and alice.toasts == []
+    assert alice.problems == [] and bob.problems == []
+
+
+def test_a_push_with_buttons_is_answered(site: Site, open_page: Any) -> None:
+    alice, bob = open_page(site).sign_in("alice"), open_page(site).sign_in("bob")
+    alice.page.get_by_label("Add Approve and Reject").check()
+    alice.push("bob", "May I leave?", level="warning")
+    bob.page.click(f"{TOAST} button:has-text('Approve')")
+    alice.until_live()
+    alice.expect_toast("bob approved “May I leave?”")
     assert alice.problems == [] and bob.problems == []
 
 

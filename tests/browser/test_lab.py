@@ -86,6 +86,14 @@ def compare(page: Page, which: str = "", pushes: int = 3) -> None:
     page.page.click("#compare-run")
 
 
+def expect_offered(page: Page, offered: str, other: str) -> None:
+    """Wait until the one of two buttons can be used, and the other, which makes no sense, not."""
+    wait_until(
+        lambda: page.page.is_enabled(offered) and page.page.is_disabled(other),
+        f"{offered} alone",
+    )
+
+
 def open_socket(page: Page, **choices: str) -> None:
     for name, value in choices.items():
         page.page.select_option(f"#{name}", value)
@@ -97,8 +105,11 @@ def test_states_events_and_frames_of_the_client_are_shown(lab: Page) -> None:
     lab.page.click("#stop")
     expect(lab, "#log", "live → stopped")
     assert text(lab, "#status") == "stopped"
-    lab.page.click("#start")
+    expect_offered(lab, "#start", "#stop")
+    # The focus went to what is to be done next.
+    lab.page.keyboard.press("Enter")
     lab.until_live()
+    expect_offered(lab, "#stop", "#start")
     expect(lab, "#status", "live")
     expect(lab, "#beat", ":")
     wait_until(
@@ -124,10 +135,25 @@ def test_text_and_json_are_answered_and_what_is_no_json_is_told(lab: Page) -> No
     assert lab.problems == []
 
 
+def test_that_there_is_no_connection_is_said_while_it_is_true(lab: Page) -> None:
+    lab.page.click("#stop")
+    lab.page.click("#send button")
+    expect(lab, "#answer", "lost: No connection.")
+    lab.page.click("#start")
+    expect(lab, "#answer", "Nothing was sent")
+    assert lab.page.locator("#answer.error").count() == 0
+    assert lab.problems == []
+
+
 def test_the_server_ticks_until_it_is_stopped(lab: Page) -> None:
+    expect_offered(lab, "#ticks-start", "#ticks-stop")
     lab.page.click("#ticks-start")
     expect(lab, "#tick", "2")
+    # A page that comes later learns of it by the ticks.
+    lab.goto("/lab/")
+    expect_offered(lab, "#ticks-stop", "#ticks-start")
     lab.page.click("#ticks-stop")
+    expect_offered(lab, "#ticks-start", "#ticks-stop")
     wait_until(
         lambda: lab.page.evaluate(
             "document.querySelector('live-notify').client.send('stop').then((a) => !a.stopped)"
@@ -147,7 +173,10 @@ def test_an_image_comes_back_as_it_was(lab: Page) -> None:
         "the image",
     )
     lab.page.evaluate(DROP, ["notes.txt", "text/plain", [1, 2]])
-    expect(lab, "#image-facts", "Expected an image")
+    expect(lab, "#image-facts", "“notes.txt” is not an image.")
+    large = {"name": "large.png", "mimeType": "image/png", "buffer": bytes(700 * 1024)}
+    lab.page.set_input_files("#image", large)
+    expect(lab, "#image-facts", "“large.png” has 700 KiB; at most 512 may go.")
     lab.page.evaluate(DROP, ["point.png", "image/png", list(PNG)])
     expect(lab, "#image-facts", f"{len(PNG)} bytes came back")
     # What the log has of it is its size.
@@ -156,13 +185,16 @@ def test_an_image_comes_back_as_it_was(lab: Page) -> None:
 
 
 def test_round_trips_and_beats_are_plotted(lab: Page) -> None:
+    expect_offered(lab, "#plot-start", "#plot-stop")
     lab.page.click("#plot-start")
+    expect_offered(lab, "#plot-stop", "#plot-start")
     expect(lab, "#plot-facts", "3 measured")
     expect(lab, "#beat-facts", "The server beats every 1 s; last")
     wait_until(lambda: count(lab, "#plot .mark") >= 2, "two beats")
     points = lab.page.get_attribute("#plot .first", "points").split()
     assert len(points) >= 3 and len({point.split(",")[0] for point in points}) == len(points)
     lab.page.click("#plot-stop")
+    expect_offered(lab, "#plot-start", "#plot-stop")
     assert lab.problems == []
 
 

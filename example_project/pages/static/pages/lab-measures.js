@@ -4,6 +4,14 @@ const element = document.querySelector("live-notify");
 const $ = (id) => document.getElementById(id);
 const on = (id, name, listener) => $(id).addEventListener(name, listener);
 
+/** Of two buttons offer the one that makes sense; who was at the other is at this one then. */
+function offer(id, other) {
+  const [one, two] = [$(id), $(other)];
+  const focused = document.activeElement === two;
+  [one.disabled, two.disabled] = [false, true];
+  if (focused) one.focus();
+}
+
 // Plots of 320 by 130: the curves in 300 by 90, numbers above and below.
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -74,8 +82,17 @@ async function measure() {
   if (timer !== null) timer = setTimeout(measure, 1000);
 }
 
-on("plot-start", "click", () => { if (timer === null) { timer = 0; measure(); } });
-on("plot-stop", "click", () => { clearTimeout(timer); timer = null; });
+offer("plot-start", "plot-stop");
+on("plot-start", "click", () => {
+  offer("plot-stop", "plot-start");
+  timer = 0;
+  measure();
+});
+on("plot-stop", "click", () => {
+  offer("plot-start", "plot-stop");
+  clearTimeout(timer);
+  timer = null;
+});
 
 document.addEventListener("live-notify:frame", ({ detail: { direction, frame } }) => {
   if (direction !== "in") return;

@@ -4,10 +4,18 @@ const element = document.querySelector("live-notify");
 const $ = (id) => document.getElementById(id);
 const on = (id, name, listener) => $(id).addEventListener(name, listener);
 
+/** Of two buttons offer the one that makes sense; who was at the other is at this one then. */
+function offer(id, other) {
+  const [one, two] = [$(id), $(other)];
+  const focused = document.activeElement === two;
+  [one.disabled, two.disabled] = [false, true];
+  if (focused) one.focus();
+}
+
 on("send", "submit", async (event) => {
   event.preventDefault();
   const answer = $("answer");
-  answer.className = "";
+  answer.className = answer.dataset.code = "";
   answer.textContent = "…";
   try {
     const text = $("data").value;
@@ -15,14 +23,41 @@ on("send", "submit", async (event) => {
     answer.textContent = JSON.stringify(await element.client.send($("name").value, data), null, 2);
   } catch (error) {
     answer.className = "error";
+    answer.dataset.code = error.code;
     answer.textContent = error instanceof SyntaxError ? `This is not JSON: ${error.message}` : `${error.code}: ${error.message}`;
   }
 });
 
-document.addEventListener("live-notify:emitted:tick", ({ detail }) => { $("tick").textContent = detail.number; });
-for (const [id, name] of [["ticks-start", "start"], ["ticks-stop", "stop"]]) {
-  on(id, "click", () => element.client.send(name).catch((error) => { $("tick").textContent = error.message; }));
+// That there was no connection is not true any more.
+document.addEventListener("live-notify:status", ({ detail: { status } }) => {
+  const answer = $("answer");
+  if (status !== "live" || answer.dataset.code !== "lost") return;
+  answer.className = answer.dataset.code = "";
+  answer.textContent = "Nothing was sent since there is a connection again.";
+});
+
+// Whether the server ticks is known by its ticks: another tab may have started them, and they end
+// by themselves.
+const SILENCE = 3000; // milliseconds; there is one each second
+let silence = null;
+
+document.addEventListener("live-notify:emitted:tick", ({ detail }) => {
+  $("tick").textContent = detail.number;
+  offer("ticks-stop", "ticks-start");
+  clearTimeout(silence);
+  silence = setTimeout(offer, SILENCE, "ticks-start", "ticks-stop");
+});
+async function tell(name) {
+  try {
+    await element.client.send(name);
+    if (name === "stop") offer("ticks-start", "ticks-stop");
+  } catch (error) {
+    $("tick").textContent = error.message;
+  }
 }
+offer("ticks-start", "ticks-stop");
+on("ticks-start", "click", () => tell("start"));
+on("ticks-stop", "click", () => tell("stop"));
 
 // The policy allows images from data:, not from blob:.
 
@@ -40,8 +75,12 @@ function toDataUrl(blob) {
 async function bounce(file) {
   const facts = $("image-facts");
   if (!file) return;
-  if (!file.type.startsWith("image/") || file.size > MAX_BYTES) {
-    facts.textContent = "Expected an image of at most 512 KiB.";
+  if (!file.type.startsWith("image/")) {
+    facts.textContent = `“${file.name}” is not an image.`;
+    return;
+  }
+  if (file.size > MAX_BYTES) {
+    facts.textContent = `“${file.name}” has ${Math.ceil(file.size / 1024)} KiB; at most 512 may go.`;
     return;
   }
   facts.textContent = "…";

@@ -205,6 +205,14 @@ def test_a_text_that_is_too_long_is_refused_and_kept(open_chat: Any) -> None:
     assert alice.problems == []
 
 
+def test_a_chat_without_javascript_says_that_it_needs_it(site: Site, open_page: Any) -> None:
+    page = open_page(site, java_script_enabled=False).page
+    page.goto(f"{site.url}/login/?next=/chat/")
+    page.click("button:has-text('Sign in as bob')")
+    page.wait_for_url("**/chat/")
+    assert page.locator("noscript").inner_text().startswith("The chat needs JavaScript")
+
+
 @pytest.mark.parametrize("look", LOOKS)
 def test_the_chat_is_accessible_and_keeps_the_policy(open_chat: Any, axe: str, look: str) -> None:
     alice, bob = open_chat("alice"), open_chat("bob", **LOOKS[look])

@@ -115,9 +115,10 @@ const BELL_STYLE = `
 .badge { position: absolute; inset-block-start: 1px; inset-inline-start: 20px; min-inline-size: 18px; padding-inline: 5px; border-radius: 9px; background: var(--_badge); color: #fff; font: 600 11px/18px system-ui, sans-serif; text-align: center; }
 .panel { position: fixed; inset: auto; inset-block: var(--_top) var(--_bottom); left: var(--_left); z-index: 1000; margin: 0; padding: 0; display: flex; flex-direction: column; inline-size: min(var(--live-notify-panel-width, 400px), calc(100vw - ${2 * EDGE}px)); max-block-size: min(600px, var(--_room)); background: var(--_surface); color: var(--_text); border: 1px solid var(--_line); border-radius: var(--_radius); box-shadow: var(--_shadow); overflow: hidden; text-align: start; }
 .panel:focus-visible { outline: none; }
-.head { display: flex; align-items: center; justify-content: space-between; gap: 12px; min-block-size: 48px; padding: 8px 10px 8px 16px; border-block-end: 1px solid var(--_line); }
+.head { display: flex; flex-wrap: wrap; align-items: center; gap: 0 12px; min-block-size: 48px; padding: 8px 10px 8px 16px; border-block-end: 1px solid var(--_line); }
 :host(:dir(rtl)) .head { padding: 8px 16px 8px 10px; }
-h2 { margin: 0; font-size: 16px; font-weight: 650; }
+.head .link { margin-inline-start: auto; text-align: end; }
+h2 { margin: 0; font-size: 16px; font-weight: 650; overflow-wrap: anywhere; }
 .note { margin: 0; padding: 7px 16px; background: color-mix(in srgb, var(--_warning) 12%, transparent); color: var(--_warning); font-size: 13px; }
 .scroll { overflow-y: auto; overscroll-behavior: contain; scrollbar-width: thin; }
 ul { list-style: none; margin: 0; padding: 0; }

@@ -21,6 +21,7 @@ SETTINGS = '{"SWEEP_INTERVAL": 0.3, "POLL_INTERVAL": 0.5, "HEARTBEAT": 3000}'
 
 PANEL = f"{BELL} .panel"
 ROWS = f"{BELL} li"
+MORE = "live-notify-toasts .more"
 BUTTONS = "actions=[Action('approve', 'Approve'), Action('reject', 'Reject')]"
 
 # How people look at a page: the options of a browser.
@@ -128,6 +129,11 @@ def hide(page: Page, hidden: bool = True) -> None:
         }""",
         hidden,
     )
+
+
+def stop_clock(page: Page) -> None:
+    """Let no time pass in a page but what the test lets pass."""
+    page.page.clock.pause_at(page.page.evaluate("Date.now() / 1000 + 1"))
 
 
 # Looks
@@ -426,6 +432,113 @@ def test_errors_stay_until_they_are_dismissed(site: Site, open_bob: Any) -> None
     bob.page.keyboard.press("Enter")
     expect_toasts(bob)
     assert bob.page.evaluate("document.activeElement.id") == "id_title"
+
+
+def expect_count(page: Page, text: str) -> None:
+    more = page.page.locator(MORE)
+    wait_until(
+        lambda: (more.text_content() if more.is_visible() else "") == text,
+        lambda: f"the number {text!r}, it is {more.all_text_contents()}",
+    )
+
+
+def test_an_error_takes_the_place_of_what_would_go_by_itself(site: Site, open_bob: Any) -> None:
+    bob = open_bob(clock=True)
+    stop_clock(bob)
+    forward = bob.page.clock.fast_forward
+    site.shell("[push(bob, title) for title in ('one', 'two', 'three')]")
+    expect_toasts(bob, "one", "two", "three")
+    site.shell("push(bob, 'Broken', body='It fell down.', level='error')")
+    expect_toasts(bob, "two", "three", "Broken")
+    expect_count(bob, "and 1 more")
+    keep(bob, "light-error-among-others")
+    forward(6_500)
+    expect_toasts(bob, "Broken", "one")
+    expect_count(bob, "")
+    site.shell("push(bob, 'four')")
+    expect_toasts(bob, "Broken", "one", "four")
+    site.shell(f"push(bob, 'May I?', {BUTTONS})")
+    expect_toasts(bob, "Broken", "four", "May I?")
+    forward(6_500)
+    expect_toasts(bob, "Broken", "May I?", "one")
+    forward(6_500)
+    expect_toasts(bob, "Broken", "May I?")
+    forward(60_000)
+    expect_toasts(bob, "Broken", "May I?")
+    expect_count(bob, "")
+
+
+def test_what_stays_is_shown_before_anything_else_that_was_counted(
+    site: Site, open_bob: Any
+) -> None:
+    bob = open_bob(clock=True)
+    stop_clock(bob)
+    site.shell("[push(bob, f'Broken {number}', level='error') for number in range(3)]")
+    expect_toasts(bob, "Broken 0", "Broken 1", "Broken 2")
+    site.shell("push(bob, 'Low', level='warning')")
+    expect_count(bob, "and 1 more")
+    site.shell("push(bob, 'Broken 3', level='error')")
+    expect_count(bob, "and 2 more")
+    bob.page.click(f"{TOAST}:has-text('Broken 1') .round")
+    expect_toasts(bob, "Broken 0", "Broken 2", "Broken 3")
+    expect_count(bob, "and 1 more")
+    bob.page.click(f"{TOAST}:has-text('Broken 0') .round")
+    expect_toasts(bob, "Broken 2", "Broken 3", "Low")
+    expect_count(bob, "")
+    bob.page.mouse.move(10, 10)
+    bob.page.clock.fast_forward(7_000)
+    expect_toasts(bob, "Broken 2", "Broken 3")
+
+
+def test_a_storm_stays_counted_when_there_is_room(site: Site, open_bob: Any) -> None:
+    bob = open_bob(clock=True)
+    stop_clock(bob)
+    site.shell("push(bob, 'Broken', level='error')")
+    expect_toasts(bob, "Broken")
+    site.shell("[push(bob, f'{number}') for number in range(8)]")
+    expect_count(bob, "and 6 more")
+    bob.page.clock.fast_forward(7_000)
+    expect_toasts(bob, "Broken")
+    expect_count(bob, "and 6 more")
+    bob.page.click(f"{TOAST} .round")
+    expect_toasts(bob)
+    expect_count(bob, "")
+
+
+def test_an_error_displaces_nothing_that_is_pointed_at_or_has_the_focus(
+    site: Site, open_bob: Any
+) -> None:
+    bob = open_bob(clock=True)
+    site.shell("push(bob, 'As before', level='error')")
+    site.shell("[push(bob, title) for title in ('one', 'two')]")
+    expect_toasts(bob, "As before", "one", "two")
+    bob.page.focus(f"{TOAST}:has-text('one') button")
+    # Near its upper edge: the number comes below the toasts and moves them up.
+    bob.page.hover(f"{TOAST}:has-text('two')", position={"x": 40, "y": 6})
+    site.shell("push(bob, 'Broken', level='error')")
+    expect_count(bob, "and 1 more")
+    expect_toasts(bob, "As before", "one", "two")
+    expect_focus(bob, "Dismiss: one")
+    bob.page.mouse.move(10, 10)
+    expect_toasts(bob, "As before", "one", "Broken")
+    expect_focus(bob, "Dismiss: one")
+    site.shell("push(bob, 'Again', level='error')")
+    expect_count(bob, "and 2 more")
+    bob.page.focus("#id_title")
+    expect_toasts(bob, "As before", "Broken", "Again")
+    expect_count(bob, "and 2 more")
+
+
+def test_what_was_counted_and_read_elsewhere_is_not_shown(site: Site, open_bob: Any) -> None:
+    bob = open_bob()
+    site.shell("[push(bob, f'Broken {number}', level='error') for number in range(5)]")
+    expect_count(bob, "and 2 more")
+    shown = bob.toasts
+    assert len(shown) == 3
+    site.shell(f"Notification.objects.for_user(bob).exclude(title__in={shown}).mark_read()")
+    expect_count(bob, "")
+    site.shell(f"Notification.objects.filter(title={shown[0]!r}).retract()")
+    expect_toasts(bob, *shown[1:])
 
 
 def test_screen_readers_are_told_once_and_errors_at_once(site: Site, open_bob: Any) -> None:

@@ -115,7 +115,7 @@ const BELL_STYLE = `
 .badge { position: absolute; inset-block-start: 1px; inset-inline-start: 20px; min-inline-size: 18px; padding-inline: 5px; border-radius: 9px; background: var(--_badge); color: #fff; font: 600 11px/18px system-ui, sans-serif; text-align: center; }
 .panel { position: fixed; inset: auto; inset-block: var(--_top) var(--_bottom); left: var(--_left); z-index: 1000; margin: 0; padding: 0; display: flex; flex-direction: column; inline-size: min(var(--live-notify-panel-width, 400px), calc(100vw - ${2 * EDGE}px)); max-block-size: min(600px, var(--_room)); background: var(--_surface); color: var(--_text); border: 1px solid var(--_line); border-radius: var(--_radius); box-shadow: var(--_shadow); overflow: hidden; text-align: start; }
 .panel:focus-visible { outline: none; }
-.head { display: flex; flex-wrap: wrap; align-items: center; gap: 0 12px; min-block-size: 48px; padding: 8px 10px 8px 16px; border-block-end: 1px solid var(--_line); }
+.head { flex: none; display: flex; flex-wrap: wrap; align-items: center; gap: 0 12px; min-block-size: 48px; padding: 8px 10px 8px 16px; border-block-end: 1px solid var(--_line); }
 :host(:dir(rtl)) .head { padding: 8px 16px 8px 10px; }
 .head .link { margin-inline-start: auto; text-align: end; }
 h2 { margin: 0; font-size: 16px; font-weight: 650; overflow-wrap: anywhere; }
@@ -696,7 +696,7 @@ class Toasts extends LiveNotifyElement {
   plainLink = "div";
   #items = new Map(); // by toast
   #waiting = []; // arrived while the page was hidden
-  #hidden = 0; // not shown because of the limit
+  #hidden = []; // not shown because of the limit
   #desktop = new Map(); // by id, what is shown outside the page
   #before = null; // what had the focus before a toast
 
@@ -720,11 +720,11 @@ class Toasts extends LiveNotifyElement {
     on(this.client, "retracted", ({ detail }) => detail.ids.forEach((id) => this.drop(id)));
     on(this.client, "state", ({ detail }) => this.changed(detail));
     on(document, "visibilitychange", () => this.turned());
-    on(this.root, "live-notify-bell:open", () => this.all().forEach((toast) => this.drop(this.idOf(toast))));
+    on(this.root, "live-notify-bell:open", () => this.clear());
     on(this.stack, "click", (event) => this.clicked(event));
     on(this.shadowRoot, "focusin", ({ relatedTarget }) => relatedTarget && !this.shadowRoot.contains(relatedTarget) && (this.#before = relatedTarget));
-    on(this.shadowRoot, "focusout", () => this.wait());
-    on(this, "pointerleave", () => this.wait());
+    on(this.shadowRoot, "focusout", () => this.released());
+    on(this, "pointerleave", () => this.released());
     on(this.shadowRoot, "keydown", (event) => {
       const toast = event.target.closest(".toast");
       if (event.key !== "Escape" || !toast) return;
@@ -743,6 +743,11 @@ class Toasts extends LiveNotifyElement {
     if (item.replay && Date.now() - Date.parse(item.created_at) > REPLAY_AGE) return;
     const same = item.tag && this.all().find((toast) => this.#items.get(toast).tag === item.tag);
     if (same) return this.put(same, item);
+    const counted = this.#hidden.find((other) => item.tag && other.tag === item.tag);
+    if (counted) {
+      this.#hidden = this.#hidden.filter((other) => other !== counted);
+      return this.place(item);
+    }
     if (!isHidden) return this.pop(item);
     this.#waiting = this.#waiting.filter((other) => !item.tag || other.tag !== item.tag);
     this.#waiting.push(item);
@@ -760,7 +765,10 @@ class Toasts extends LiveNotifyElement {
   changed({ action, ids, up_to: upTo, name }) {
     const affected = ({ id }) => (ids ? ids.includes(id) : id <= upTo);
     const isOver = action === "read" || action === "archive";
-    if (isOver || action === "seen") this.#waiting = this.#waiting.filter((item) => !affected(item));
+    if (isOver || action === "seen") {
+      this.#waiting = this.#waiting.filter((item) => !affected(item));
+      this.#hidden = this.#hidden.filter((item) => !affected(item));
+    }
     for (const [id, shown] of this.#desktop) if (isOver && affected({ id })) shown.close();
     for (const toast of this.all()) {
       const item = this.#items.get(toast);
@@ -769,6 +777,7 @@ class Toasts extends LiveNotifyElement {
       // What is read by its button says for a moment what was done.
       else if (isOver && (action === "archive" || !item.actions?.length)) this.drop(item.id);
     }
+    this.settle();
   }
 
   clicked({ target }) {
@@ -785,15 +794,41 @@ class Toasts extends LiveNotifyElement {
     this.voice = this.voices[Number(level(item) === "error")];
     this.say([item.title, item.body].filter(Boolean).join(". "));
     this.sound(item);
-    if (this.all().length >= MAX_TOASTS) {
-      this.#hidden++;
-      return this.count();
-    }
+    this.place(item);
+  }
+
+  /** Give an item a toast where there is room or room is made for it; else it is counted. */
+  place(item) {
+    if (this.all().length < MAX_TOASTS || (stays(item) && this.makeRoom())) this.add(item);
+    else this.#hidden.push(item);
+    this.count();
+  }
+
+  add(item) {
     const toast = element("article");
     this.put(toast, item);
     this.stack.append(toast);
     // Above everything, whatever the page puts around it.
     if (this.all().length === 1) this.showPopover?.();
+  }
+
+  /** Count the oldest toast that would go by itself instead, unless it is pointed at or focused. */
+  makeRoom() {
+    const isHeld = (toast) => toast.matches(":hover") || toast.contains(this.shadowRoot.activeElement);
+    const oldest = this.all().find((toast) => !stays(this.#items.get(toast)) && !isHeld(toast));
+    if (!oldest) return false;
+    this.#hidden.push(this.#items.get(oldest));
+    this.remove(oldest);
+    return true;
+  }
+
+  /** Show what was counted, what stays first; of a storm, what would go by itself stays counted. */
+  settle() {
+    const [staying, going] = [this.#hidden.filter(stays), this.#hidden.filter((item) => !stays(item))];
+    const isStorm = going.length > MAX_TOASTS;
+    this.#hidden = isStorm ? going : [];
+    for (const item of isStorm ? staying : [...staying, ...going]) this.place(item);
+    this.count();
   }
 
   put(toast, item) {
@@ -811,8 +846,7 @@ class Toasts extends LiveNotifyElement {
   /** Go by itself, but not from under a hand or while it is being read; errors and buttons stay. */
   schedule(toast) {
     clearTimeout(toast.timer);
-    const item = this.#items.get(toast);
-    if (level(item) === "error" || (item.actions?.length && !item.acted)) return;
+    if (stays(this.#items.get(toast))) return;
     toast.timer = setTimeout(() => {
       const isHeld = this.matches(":hover") || this.shadowRoot.querySelector(":focus-visible") || document.visibilityState === "hidden";
       if (!isHeld) this.drop(this.idOf(toast));
@@ -822,6 +856,12 @@ class Toasts extends LiveNotifyElement {
   /** Let all of them begin to wait anew. */
   wait() {
     for (const toast of this.all()) this.schedule(toast);
+  }
+
+  released() {
+    this.wait();
+    // A turn later, when the focus is where it goes.
+    setTimeout(() => this.settle());
   }
 
   layout() {
@@ -844,22 +884,34 @@ class Toasts extends LiveNotifyElement {
 
   drop(id) {
     this.#waiting = this.#waiting.filter((item) => item.id !== id);
+    this.#hidden = this.#hidden.filter((item) => item.id !== id);
     this.#desktop.get(id)?.close();
     const toast = this.all().find((shown) => this.idOf(shown) === id);
-    if (!toast) return;
+    if (!toast) return this.settle();
     const held = toast.contains(this.shadowRoot.activeElement);
+    this.remove(toast);
+    if (!this.all().length) this.hidePopover?.();
+    this.settle();
+    if (held) (this.stack.querySelector("[data-field='dismiss']") ?? this.#before)?.focus({ preventScroll: true });
+  }
+
+  remove(toast) {
     clearTimeout(toast.timer);
     this.#items.delete(toast);
     toast.remove();
-    this.count();
-    if (held) (this.stack.querySelector("[data-field='dismiss']") ?? this.#before)?.focus({ preventScroll: true });
-    if (!this.all().length) this.hidePopover?.();
+  }
+
+  /** Whoever opens the list sees all of them there. */
+  clear() {
+    this.#hidden = [];
+    for (const toast of this.all()) this.drop(this.idOf(toast));
   }
 
   count() {
-    if (!this.all().length) this.#hidden = 0;
-    this.more.hidden = !this.#hidden;
-    this.more.textContent = this.#hidden ? this.text("more", { count: this.#hidden }) : "";
+    if (!this.all().length) this.#hidden = [];
+    const { length: count } = this.#hidden;
+    this.more.hidden = !count;
+    this.more.textContent = count ? this.text("more", { count }) : "";
   }
 
   /** A page may play its own: the event can be cancelled. */
@@ -875,8 +927,7 @@ class Toasts extends LiveNotifyElement {
     const isOurs = await claim(this.client.user, item);
     this.#waiting = this.#waiting.filter((other) => other !== item);
     if (!isOurs) return;
-    const stays = level(item) === "error" || !!item.actions?.length;
-    const options = { body: item.body, icon: safeUrl(item.icon) || undefined, tag: item.tag || `live-notify-${item.id}`, lang: this.locale, dir: "auto", requireInteraction: stays };
+    const options = { body: item.body, icon: safeUrl(item.icon) || undefined, tag: item.tag || `live-notify-${item.id}`, lang: this.locale, dir: "auto", requireInteraction: stays(item) };
     try {
       const shown = new Notification(item.title, options);
       this.#desktop.set(item.id, shown);
@@ -1042,6 +1093,11 @@ function keyOf({ id, tag }) {
 
 function level({ level }) {
   return ["info", "success", "warning", "error"].includes(level) ? level : "info";
+}
+
+/** Whether a toast stays until it is dismissed: an error, or one with buttons to press. */
+function stays(item) {
+  return level(item) === "error" || (!!item.actions?.length && !item.acted);
 }
 
 /** How far something is, from 0 to 1, or null where it does not tell. */

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Error
 
 from tests.browser.pages import Page
 from tests.conftest import launch
@@ -96,8 +97,8 @@ def _keep(name: str, pages: list[Page]) -> None:
     directory = Path(ARTEFACTS) / name.replace("/", "_")
     directory.mkdir(parents=True, exist_ok=True)
     for number, page in enumerate(pages):
-        # A story may have closed it.
-        if not page.page.is_closed():
+        # A story may have closed it, or let it crash.
+        with suppress(Error):
             page.page.screenshot(path=directory / f"page-{number}.png")
         lines = ["Console:", *page.console, "Problems:", *page.problems]
         (directory / f"page-{number}.txt").write_text("\n".join(lines), encoding="utf-8")

@@ -109,6 +109,11 @@ class Page:
         self.page.click(f"{BELL} .bell")
         self.page.wait_for_selector(f"{BELL} .panel")
 
+    def close_bell(self) -> None:
+        if self.page.locator(f"{BELL} .panel").is_visible():
+            self.page.click(f"{BELL} .bell")
+            self.page.wait_for_selector(f"{BELL} .panel", state="hidden")
+
     def expect_listed(self, *titles: str) -> None:
         wait_until(
             lambda: self.listed == list(titles),

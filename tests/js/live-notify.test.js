@@ -853,6 +853,18 @@ describe("event streams", () => {
     });
   }
 
+  test("and a poll that cannot reach the database is an outage, too, and no verdict", async () => {
+    const { client, of } = make();
+    browser.answer = () => ({ status: 503, code: "unavailable", message: "The database is not available." });
+    client.start();
+    FakeSocket.last.end();
+    await settleStreams();
+    assert.deepEqual([client.status, browser.requests.length], ["waiting", 1]);
+    assert.deepEqual(of("close").at(-1), { code: 1006, reason: "The database is not available.", wasClean: false, verdict: "retry" });
+    await step(2_000);
+    assert.equal(FakeSocket.all.length, 2);
+  });
+
   test("stop at a verdict", async () => {
     const { client, of } = make();
     browser.events = (stream) => stream.refuse(403, { code: 4510, message: "Not logged in." });

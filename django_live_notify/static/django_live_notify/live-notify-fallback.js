@@ -65,7 +65,8 @@ export function open({ ask, place, hear, end }) {
   function lost({ code, message }) {
     keep(KEY, (until = 0));
     refused = false;
-    finish({ code, reason: message });
+    // Else it is an answer's own, and no verdict.
+    finish({ code: code >= 4000 ? code : 1006, reason: message });
   }
 
   function later(pause, what = run) {

@@ -48,7 +48,7 @@ REFUSALS = ("busy", "forbidden")
 
 # What a subprotocol may be, without the percent sign: daphne decodes it, and then has accepted
 # another one than was offered, which ends in a time-out.
-TOKEN = re.compile(r"[A-Za-z0-9!#$&'*+.^_`|~-]+")
+SUBPROTOCOL_NAME = re.compile(r"[A-Za-z0-9!#$&'*+.^_`|~-]+")
 
 # Commands that are carried out even when the connection ends with them.
 LASTING = (*inbox.ACTIONS, "action")
@@ -104,7 +104,11 @@ class LiveNotifyConsumer(AsyncConsumer):
         # To a browser, a refusal before the accept is only a 1006, and so is an accept without one
         # of the subprotocols that it offered.
         is_common = protocol.SUBPROTOCOL in offered
-        chosen = protocol.SUBPROTOCOL if is_common else next(filter(TOKEN.fullmatch, offered), None)
+        chosen = (
+            protocol.SUBPROTOCOL
+            if is_common
+            else next(filter(SUBPROTOCOL_NAME.fullmatch, offered), None)
+        )
         await self.send({"type": "websocket.accept", "subprotocol": chosen})
         if offered and not is_common:
             await self._refuse(Verdict.NO_COMMON_VERSION)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -50,6 +52,15 @@ class Poller:
             return await self.take(request)
 
 
+@asynccontextmanager
+async def held(poller: Poller, looks: Any) -> AsyncIterator[Any]:
+    """Ask, and wait for the first look: what comes after it ends the poll."""
+    looks.clear()
+    async with poller.ask() as request:
+        await until(lambda: looks, "the first look")
+        yield request
+
+
 @story
 async def test_a_poll_is_held_until_there_is_something_to_say(alice: Any, looks: Any) -> None:
     poller = Poller(alice.http)
@@ -57,9 +68,7 @@ async def test_a_poll_is_held_until_there_is_something_to_say(alice: Any, looks:
     assert (first["items"], first["unread"], first["reset"]) == ([], 0, False)
     assert first["next"] == 0
     for title, to in (("one", alice), ("two", EVERYONE)):
-        looks.clear()
-        async with poller.ask() as request:
-            await until(lambda: looks, "the first look")
+        async with held(poller, looks) as request:
             await asyncio.sleep(0)
             assert not request.done
             await apush(to, title)
@@ -126,9 +135,7 @@ async def test_changes_counts_and_emits_end_a_poll(alice: Any, settings: Any, lo
     poller.query["wait"] = 20
 
     async def answer_to(act: Any) -> Frame:
-        looks.clear()
-        async with poller.ask() as request:
-            await until(lambda: looks, "the first look")
+        async with held(poller, looks) as request:
             await act()
             return await poller.take(request)
 
@@ -162,9 +169,7 @@ async def test_a_poll_that_goes_away_frees_everything(alice: Any, looks: Any) ->
         poller = Poller(alice.http)
         await poller.poll()
         before = len(asyncio.all_tasks())
-        looks.clear()
-        async with poller.ask() as request:
-            await until(lambda: looks, "the first look")
+        async with held(poller, looks) as request:
             assert len(get_hub()._all()) == 2
             await request.go_away()
             assert request.status == 0
@@ -179,9 +184,7 @@ async def test_a_held_poll_brings_no_cookie_from_before(
     settings.SESSION_SAVE_EVERY_REQUEST = True
     poller = Poller(alice.http)
     await poller.poll()
-    looks.clear()
-    async with poller.ask() as request:
-        await until(lambda: looks, "the first look")
+    async with held(poller, looks) as request:
         await sync_to_async(alice.http.logout)()
         assert (await request.answer())[0] == 403
         assert "set-cookie" not in request.headers
@@ -191,9 +194,7 @@ async def test_a_held_poll_brings_no_cookie_from_before(
 async def test_a_logout_ends_a_held_poll(alice: Any, looks: Any) -> None:
     poller = Poller(alice.http)
     await poller.poll()
-    looks.clear()
-    async with poller.ask() as request:
-        await until(lambda: looks, "the first look")
+    async with held(poller, looks) as request:
         await sync_to_async(alice.http.logout)()
         status, answer = await request.answer()
         assert (status, answer["code"]) == (403, 4511)
@@ -205,9 +206,7 @@ async def test_a_shutdown_answers_held_polls_and_says_when_to_come_back(
 ) -> None:
     poller = Poller(alice.http)
     await poller.poll()
-    looks.clear()
-    async with poller.ask() as request:
-        await until(lambda: looks, "the first look")
+    async with held(poller, looks) as request:
         await get_hub().stop()
         answer = await poller.take(request)
         assert answer["items"] == [] and 0 < answer["next"] <= 5

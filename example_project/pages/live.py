@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -10,17 +9,10 @@ from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 
-from django_live_notify import aemit, push
+from django_live_notify import push
 from django_live_notify.models import Notification
 
 from . import chat, lab, wall
-
-TICK = 1  # seconds
-# Pages go away without a word: what was started ends by itself.
-MAX_TICKS = 180
-
-# By user; each process knows those that it started.
-_ticking: dict[Any, asyncio.Task[None]] = {}
 
 
 async def on_message(user: User, name: str, data: Any) -> Any:
@@ -53,41 +45,8 @@ async def _echo(user: User, data: Any) -> Any:
     return {"echo": data, "from": user.username, "at": timezone.now()}
 
 
-async def _measure(user: User, data: Any) -> Any:
-    """Return the number of the bytes, and drop them."""
-    if not isinstance(data, bytes):
-        raise ValidationError("Expected bytes.")
-    return {"bytes": len(data)}
-
-
-async def _start(user: User, data: Any) -> Any:
-    """Begin to emit "tick" to the user's pages; twice is once."""
-    if user.pk not in _ticking:
-        task = asyncio.create_task(_tick(user))
-        _ticking[user.pk] = task
-        task.add_done_callback(lambda _: _ticking.pop(user.pk, None))
-    return {"every": TICK, "at_most": MAX_TICKS}
-
-
-async def _stop(user: User, data: Any) -> Any:
-    """End it, where it was started in this process."""
-    task = _ticking.get(user.pk)
-    if task is not None:
-        task.cancel()
-    return {"stopped": task is not None}
-
-
-async def _tick(user: User) -> None:
-    for number in range(1, MAX_TICKS + 1):
-        await aemit(user, "tick", {"number": number, "at": timezone.now().isoformat()})
-        await asyncio.sleep(TICK)
-
-
 ANSWERS: dict[str, Callable[[User, Any], Awaitable[Any]]] = {
     "echo": _echo,
-    "measure": _measure,
-    "start": _start,
-    "stop": _stop,
     **chat.ANSWERS,
     **lab.ANSWERS,
 }

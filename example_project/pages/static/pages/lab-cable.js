@@ -33,15 +33,13 @@ window.fetch = (resource, options = {}) => {
   return fetch(resource, { ...options, signal: AbortSignal.any(signals) });
 };
 
-const [pull, plug] = ["pull", "plug"].map((id) => document.getElementById(id));
+const [cable, pull, plug] = ["cable", "pull", "plug"].map((id) => document.getElementById(id));
 
 pull.addEventListener("click", () => {
   held = [];
   cut.abort(new TypeError("The cable is pulled."));
   window.dispatchEvent(new Event("offline"));
-  pull.disabled = true;
-  plug.disabled = false;
-  plug.focus();
+  cable.offer("plug");
 });
 
 plug.addEventListener("click", () => {
@@ -50,7 +48,5 @@ plug.addEventListener("click", () => {
   cut = new AbortController();
   for (const go of waiting) go();
   window.dispatchEvent(new Event("online"));
-  plug.disabled = true;
-  pull.disabled = false;
-  pull.focus();
+  cable.offer("pull");
 });

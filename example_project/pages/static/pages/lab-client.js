@@ -6,14 +6,6 @@ const show = (id, text) => { $(id).textContent = text; };
 const on = (name, listener) => document.addEventListener(`live-notify:${name}`, (event) => listener(event.detail));
 const log = (kind, text) => $("log").add(kind, text);
 
-/** Of two buttons offer the one that makes sense; who was at the other is at this one then. */
-function offer(id, other) {
-  const [one, two] = [$(id), $(other)];
-  const focused = document.activeElement === two;
-  [one.disabled, two.disabled] = [false, true];
-  if (focused) one.focus();
-}
-
 // Facts and events
 
 function showFacts() {
@@ -23,8 +15,7 @@ function showFacts() {
   show("leading", !client.transport ? "–" : client.leading || !navigator.locks ? "this tab" : "another tab");
   show("unread", client.unread);
   show("buffered", client.bufferedAmount);
-  if (client.status === "stopped") offer("start", "stop");
-  else offer("stop", "start");
+  $("running").offer(client.status === "stopped" ? "start" : "stop");
 }
 
 /** As JSON; of bytes, their number. */

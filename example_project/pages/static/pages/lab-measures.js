@@ -4,14 +4,6 @@ const element = document.querySelector("live-notify");
 const $ = (id) => document.getElementById(id);
 const on = (id, name, listener) => $(id).addEventListener(name, listener);
 
-/** Of two buttons offer the one that makes sense; who was at the other is at this one then. */
-function offer(id, other) {
-  const [one, two] = [$(id), $(other)];
-  const focused = document.activeElement === two;
-  [one.disabled, two.disabled] = [false, true];
-  if (focused) one.focus();
-}
-
 // Plots of 320 by 130: the curves in 300 by 90, numbers above and below.
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -48,6 +40,7 @@ const MINUTE = 60_000;
 let trips = []; // of { at, took }
 let beats = [];
 let timer = null;
+let measuring = null; // what was begun last
 let heartbeat = null;
 
 function showTrips() {
@@ -68,7 +61,7 @@ function showTrips() {
   if (every) $("beat-facts").textContent = `${every}; ${last}.`;
 }
 
-async function measure() {
+async function measure(mine) {
   const began = performance.now();
   try {
     await element.client.send("echo", null);
@@ -79,19 +72,20 @@ async function measure() {
   } catch (error) {
     $("plot-facts").textContent = error.message;
   }
-  if (timer !== null) timer = setTimeout(measure, 1000);
+  // It may have been stopped, and begun again, while this was on its way.
+  if (mine === measuring) timer = setTimeout(measure, 1000, mine);
 }
 
-offer("plot-start", "plot-stop");
+$("measuring").offer("plot-start");
 on("plot-start", "click", () => {
-  offer("plot-stop", "plot-start");
-  timer = 0;
-  measure();
+  $("measuring").offer("plot-stop");
+  measuring = {};
+  measure(measuring);
 });
 on("plot-stop", "click", () => {
-  offer("plot-start", "plot-stop");
+  $("measuring").offer("plot-start");
   clearTimeout(timer);
-  timer = null;
+  measuring = null;
 });
 
 document.addEventListener("live-notify:frame", ({ detail: { direction, frame } }) => {

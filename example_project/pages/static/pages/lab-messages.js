@@ -4,14 +4,6 @@ const element = document.querySelector("live-notify");
 const $ = (id) => document.getElementById(id);
 const on = (id, name, listener) => $(id).addEventListener(name, listener);
 
-/** Of two buttons offer the one that makes sense; who was at the other is at this one then. */
-function offer(id, other) {
-  const [one, two] = [$(id), $(other)];
-  const focused = document.activeElement === two;
-  [one.disabled, two.disabled] = [false, true];
-  if (focused) one.focus();
-}
-
 on("send", "submit", async (event) => {
   event.preventDefault();
   const answer = $("answer");
@@ -43,19 +35,19 @@ let silence = null;
 
 document.addEventListener("live-notify:emitted:tick", ({ detail }) => {
   $("tick").textContent = detail.number;
-  offer("ticks-stop", "ticks-start");
+  $("ticking").offer("ticks-stop");
   clearTimeout(silence);
-  silence = setTimeout(offer, SILENCE, "ticks-start", "ticks-stop");
+  silence = setTimeout(() => $("ticking").offer("ticks-start"), SILENCE);
 });
 async function tell(name) {
   try {
     await element.client.send(name);
-    if (name === "stop") offer("ticks-start", "ticks-stop");
+    if (name === "stop") $("ticking").offer("ticks-start");
   } catch (error) {
     $("tick").textContent = error.message;
   }
 }
-offer("ticks-start", "ticks-stop");
+$("ticking").offer("ticks-start");
 on("ticks-start", "click", () => tell("start"));
 on("ticks-stop", "click", () => tell("stop"));
 

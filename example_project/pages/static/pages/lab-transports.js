@@ -217,7 +217,7 @@ $("compare").addEventListener("submit", async (event) => {
   const names = $("which").value ? [$("which").value] : Object.keys(NAMES);
   const options = { pushes: Number($("pushes").value), interval: $("interval").value * 1_000, stopped: stopping.signal };
   const facts = $("compare-facts");
-  [$("compare-run").disabled, $("compare-stop").disabled] = [true, false];
+  $("comparing").offer("compare-stop");
   let ending = "Done.";
   try {
     await tell("lab.begin");
@@ -239,7 +239,7 @@ $("compare").addEventListener("submit", async (event) => {
   facts.textContent = ending;
   $("compare-progress").textContent = "";
   stopping = null;
-  [$("compare-run").disabled, $("compare-stop").disabled] = [false, true];
+  $("comparing").offer("compare-run");
 });
 $("compare-stop").addEventListener("click", () => stopping?.abort());
 showCharts();

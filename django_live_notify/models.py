@@ -35,18 +35,20 @@ class Notification(models.Model):
         WARNING = "warning", _("warning")
         ERROR = "error", _("error")
 
-    kind = NameField(_("kind"), max_length=NAME_LENGTH, blank=True, default="")
-    level = models.CharField(_("level"), max_length=10, choices=Level.choices, default=Level.INFO)
+    kind = NameField(_("kind"), max_length=NAME_LENGTH, blank=True, default="", db_default="")
+    level = models.CharField(
+        _("level"), max_length=10, choices=Level.choices, default=Level.INFO, db_default="info"
+    )
     # A lazy text is stored as its message id and translated for each reader.
     title = models.CharField(_("title"), max_length=TITLE_LENGTH)
-    title_translated = models.BooleanField(default=False, editable=False)
-    body = models.TextField(_("body"), blank=True, default="")
-    body_translated = models.BooleanField(default=False, editable=False)
-    params = models.JSONField(_("parameters"), blank=True, default=dict)
-    url = models.CharField(_("link"), max_length=URL_LENGTH, blank=True, default="")
-    icon = models.CharField(_("icon"), max_length=URL_LENGTH, blank=True, default="")
+    title_translated = models.BooleanField(default=False, db_default=False, editable=False)
+    body = models.TextField(_("body"), blank=True, default="", db_default="")
+    body_translated = models.BooleanField(default=False, db_default=False, editable=False)
+    params = models.JSONField(_("parameters"), blank=True, default=dict, db_default={})
+    url = models.CharField(_("link"), max_length=URL_LENGTH, blank=True, default="", db_default="")
+    icon = models.CharField(_("icon"), max_length=URL_LENGTH, blank=True, default="", db_default="")
     data = models.JSONField(_("data"), null=True, blank=True)
-    actions = models.JSONField(_("actions"), blank=True, default=list)
+    actions = models.JSONField(_("actions"), blank=True, default=list, db_default=[])
     actor = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         verbose_name=_("actor"),
@@ -57,11 +59,11 @@ class Notification(models.Model):
         db_constraint=False,
     )
     # A label such as "shop.order" rather than a content type: nothing to join, nothing to lock.
-    target_type = NameField(max_length=NAME_LENGTH * 2 + 1, blank=True, default="")
-    target_id = NameField(max_length=NAME_LENGTH, blank=True, default="")
+    target_type = NameField(max_length=NAME_LENGTH * 2 + 1, blank=True, default="", db_default="")
+    target_id = NameField(max_length=NAME_LENGTH, blank=True, default="", db_default="")
     # "" where the readers have receipts from the start, "*" for everyone.
-    topic = NameField(_("topic"), max_length=TOPIC_LENGTH, blank=True, default="")
-    tag = NameField(_("tag"), max_length=NAME_LENGTH, blank=True, default="")
+    topic = NameField(_("topic"), max_length=TOPIC_LENGTH, blank=True, default="", db_default="")
+    tag = NameField(_("tag"), max_length=NAME_LENGTH, blank=True, default="", db_default="")
     idempotency_key = NameField(
         max_length=KEY_LENGTH, unique=True, null=True, blank=True, default=None
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -377,17 +378,12 @@ def _insert(
     """
     from .models import Receipt
 
-    values = {"recipient": None, "notification": notification.pk, "excluded_at": excluded_at}
+    values = {"notification": notification.pk, "excluded_at": excluded_at}
     if excluded_at is None:
         del values["excluded_at"]
     connection = connections[using]
-    fields: list[Any] = [Receipt._meta.get_field(name) for name in values]
-    table = connection.ops.quote_name(Receipt._meta.db_table)
-    columns = ", ".join(connection.ops.quote_name(field.column) for field in fields)
-    conflict = OnConflict.IGNORE if ignore_conflicts else None
-    insert = connection.ops.insert_statement(on_conflict=conflict)
-    suffix = connection.ops.on_conflict_suffix_sql(fields, conflict, [], [])
-    row = f"({', '.join(['%s'] * len(fields))})"
+    names = ("recipient", *values)
+    fields: list[Any] = [Receipt._meta.get_field(name) for name in names]
     same = [field.get_db_prep_save(values[field.name], connection) for field in fields[1:]]
     prepare = fields[0].get_db_prep_save
     written = False
@@ -395,10 +391,26 @@ def _insert(
         for batch in _batches(keys):
             written = True
             cursor.execute(
-                f"{insert} {table} ({columns}) VALUES {', '.join([row] * len(batch))} {suffix}",
+                _statement(using, names, len(batch), ignore_conflicts),
                 [value for key in batch for value in (prepare(key, connection), *same)],
             )
     return written
+
+
+@lru_cache(maxsize=32)
+def _statement(using: str, names: tuple[str, ...], rows: int, ignore_conflicts: bool) -> str:
+    from .models import Receipt
+
+    operations = connections[using].ops
+    quote = operations.quote_name
+    fields: list[Any] = [Receipt._meta.get_field(name) for name in names]
+    columns = ", ".join(quote(field.column) for field in fields)
+    conflict = OnConflict.IGNORE if ignore_conflicts else None
+    insert = operations.insert_statement(on_conflict=conflict)
+    suffix = operations.on_conflict_suffix_sql(fields, conflict, [], [])
+    row = f"({', '.join(['%s'] * len(fields))})"
+    values = ", ".join([row] * rows)
+    return f"{insert} {quote(Receipt._meta.db_table)} ({columns}) VALUES {values} {suffix}"
 
 
 def _insert_select(notification: Notification, users: models.QuerySet[Any], using: str) -> bool:

@@ -76,7 +76,10 @@ def check_url(url: Any, what: str = "url") -> str:
     if not isinstance(url, (str, Promise)):
         raise TypeError(f"{what} must be a string, not {type(url).__name__}.")
     # Browsers drop control characters from addresses, so "java\nscript:" must not pass.
-    cleaned = "".join(c for c in str(url) if c.isprintable()).strip()
+    text = str(url)
+    if not text.isprintable():
+        text = "".join(c for c in text if c.isprintable())
+    cleaned = text.strip()
     if not cleaned:
         return ""
     if len(cleaned) > URL_LENGTH:
@@ -96,6 +99,8 @@ def check_url(url: Any, what: str = "url") -> str:
 
 def check_json(value: Any, what: str = "data") -> Any:
     """Return a value as it will be read back, if it is JSON of at most 16 KiB."""
+    if value is None:
+        return None
     try:
         encoded = json.dumps(value, cls=DjangoJSONEncoder, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:

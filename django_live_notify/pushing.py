@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
-from typing import Any
+from functools import lru_cache
+from typing import Any, cast
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
@@ -15,9 +17,20 @@ from django.db import IntegrityError, connections, models, transaction
 from django.db.models.signals import post_save, pre_save
 
 from . import content, signals
-from .audiences import Audience
-from .models import Notification
+from .audiences import BATCH_SIZE, Audience
+from .models import Notification, Receipt
 from .querysets import NotificationQuerySet, is_late
+
+# Django makes the list anew whenever it is asked.
+LEVELS = Notification.Level.values
+
+# Each column of a notification with its default in the database: NULL, unless there is one.
+_COLUMNS = [
+    (field, field.db_default if field.has_db_default() else None)
+    for field in Notification._meta.concrete_fields
+]
+_KEY: Any = Notification._meta.pk
+_RECIPIENT, _NOTIFICATION = map(cast(Any, Receipt._meta).get_field, ("recipient", "notification"))
 
 
 def compose(
@@ -50,7 +63,7 @@ def compose(
     target_type, target_id = _check_target(target)
     return Notification(
         kind=content.check_name(kind, "kind", may_be_empty=True),
-        level=content.check_level(level, Notification.Level.values),
+        level=content.check_level(level, LEVELS),
         title=title,
         title_translated=title_translated,
         body=body,
@@ -117,52 +130,104 @@ def _store(notification: Notification, audience: Audience, using: str) -> Notifi
     recipients = audience.recipients
     if recipients is not None and not recipients and not audience.topic:
         return None
-    # No savepoint: it would cost as much as a row, and everything was checked before.
-    with transaction.atomic(using=using, savepoint=False):
-        _insert(notification, using)
-        written = audience.write_receipts(notification, using)
-        if not written and not audience.topic:
-            # Nothing refers to it yet.
-            Notification.objects.using(using).filter(pk=notification.pk)._raw_delete(using)
+    single = _fits_one_statement(notification, audience, recipients, using)
+    with _transaction(using, single=single):
+        if single:
+            _insert(notification, recipients, using)
+        elif not _store_apart(notification, audience, using):
             return None
         _announce(notification, recipients, using)
     return notification
 
 
-def _insert(notification: Notification, using: str) -> None:
-    """Insert it by SQL alone: the ORM takes longer than the database, twice for each push.
+def _fits_one_statement(
+    notification: Notification, audience: Audience, recipients: list[Any] | None, using: str
+) -> bool:
+    """Say whether `_insert()` alone can write everything."""
+    if _needs_model(notification):
+        return False
+    if audience.topic:
+        return audience.excluded is None
+    few = recipients is not None and len(recipients) <= BATCH_SIZE
+    return few and connections[using].vendor == "postgresql"
 
-    By the ORM all the same where a site listens to its signals, and where the id is given.
-    """
-    given: Any = notification.pk
-    heard = any(signal.has_listeners(Notification) for signal in (pre_save, post_save))
-    if given is not None or heard:
+
+def _transaction(using: str, *, single: bool) -> AbstractContextManager[None]:
+    """Return what makes one transaction of what is written, within the caller's if there is one."""
+    if single and connections[using].get_autocommit():
+        # A statement is one by itself, and takes one round trip instead of four.
+        return nullcontext()
+    # No savepoint: it would cost as much as a row, and everything was checked before.
+    return transaction.atomic(using=using, savepoint=False)
+
+
+def _store_apart(notification: Notification, audience: Audience, using: str) -> bool:
+    """Write the notification, then its receipts; say whether it has a reader."""
+    if _needs_model(notification):
         notification.save(using=using, force_insert=True)
-        return
+    else:
+        _insert(notification, None, using)
+    if audience.write_receipts(notification, using) or audience.topic:
+        return True
+    # Nothing refers to it yet.
+    Notification.objects.using(using).filter(pk=notification.pk)._raw_delete(using)
+    return False
+
+
+def _needs_model(notification: Notification) -> bool:
+    """Say whether a site listens to the model's signals, or the id is given."""
+    given: Any = notification.pk
+    return given is not None or any(
+        signal.has_listeners(Notification) for signal in (pre_save, post_save)
+    )
+
+
+def _insert(notification: Notification, recipients: list[Any] | None, using: str) -> None:
+    """Insert it; on PostgreSQL, by the same statement, with a receipt for each of the recipients.
+
+    By SQL alone: the ORM takes longer than the database.
+    """
     connection = connections[using]
-    quote = connection.ops.quote_name
-    meta = Notification._meta
-    table, key = meta.db_table, str(meta.pk.column)
-    values: dict[Any, Any] = {
-        field.column: field.get_db_prep_save(value, connection)
-        for field in meta.concrete_fields
-        # A column that is left out is NULL, and costs less than a value.
-        if (value := getattr(notification, field.attname)) is not None
-    }
-    columns = ", ".join(map(quote, values))
-    holes = ", ".join(["%s"] * len(values))
-    returns = connection.features.can_return_columns_from_insert
+    written = [
+        (field, value)
+        for field, default in _COLUMNS
+        # What is left out has its default, and costs less than a value.
+        if (value := getattr(notification, field.attname)) != default
+    ]
+    columns = tuple(field.column for field, _value in written)
+    values = [field.get_db_prep_save(value, connection) for field, value in written]
+    if recipients is not None:
+        prepare = _RECIPIENT.get_db_prep_save
+        values.append([prepare(recipient, connection) for recipient in recipients])
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"INSERT INTO {quote(table)} ({columns}) VALUES ({holes})"
-            + (f" RETURNING {quote(key)}" if returns else ""),
-            list(values.values()),
-        )
-        notification.pk = (
-            cursor.fetchone()[0] if returns else connection.ops.last_insert_id(cursor, table, key)
-        )
+        cursor.execute(_statement(columns, using, told=recipients is not None), values)
+        if connection.features.can_return_columns_from_insert:
+            notification.pk = cursor.fetchone()[0]
+        else:
+            table = Notification._meta.db_table
+            notification.pk = connection.ops.last_insert_id(cursor, table, _KEY.column)
     notification._state.adding = False
     notification._state.db = using
+
+
+@lru_cache
+def _statement(columns: tuple[str, ...], using: str, *, told: bool) -> str:
+    connection = connections[using]
+    quote = connection.ops.quote_name
+    key = quote(_KEY.column)
+    names, holes = ", ".join(map(quote, columns)), ", ".join(["%s"] * len(columns))
+    said = f"INSERT INTO {quote(Notification._meta.db_table)} ({names}) VALUES ({holes})"
+    if connection.features.can_return_columns_from_insert:
+        said = f"{said} RETURNING {key}"
+    if not told:
+        return said
+    names = ", ".join(quote(field.column) for field in (_RECIPIENT, _NOTIFICATION))
+    return (
+        f"WITH said AS ({said}), told AS ("
+        f"INSERT INTO {quote(Receipt._meta.db_table)} ({names})"
+        f" SELECT unnest(%s::{_RECIPIENT.db_type(connection)}[]), {key} FROM said"
+        f") SELECT {key} FROM said"
+    )
 
 
 def _announce(notification: Notification, recipients: list[Any] | None, using: str) -> None:

@@ -24,10 +24,24 @@ from django.utils.translation import (
     pgettext_lazy,
 )
 
-from django_live_notify import EVERYONE, Topic, aemit, apush, emit, follow, push, signals, unfollow
+from django_live_notify import (
+    EVERYONE,
+    Action,
+    Topic,
+    aemit,
+    apush,
+    emit,
+    follow,
+    push,
+    signals,
+    unfollow,
+)
 from django_live_notify.models import Notification, Receipt
 
 pytestmark = pytest.mark.django_db
+
+# What a push to users by name takes; PostgreSQL inserts both by one statement.
+INSERTS = 1 if connection.vendor == "postgresql" else 2
 
 
 def users() -> Any:
@@ -210,15 +224,55 @@ def test_levels_of_messages_are_understood(alice: Any, level: Any, name: str) ->
     assert said is not None and said.level == name
 
 
-def test_one_user_costs_two_inserts(alice: Any, django_assert_num_queries: Any) -> None:
+def test_one_user_costs_two_inserts_and_on_postgresql_one_statement(
+    alice: Any, bob: Any, django_assert_num_queries: Any
+) -> None:
     # Inside a transaction, as here, there is not even a savepoint.
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(INSERTS):
         push(alice, "hello")
+    with django_assert_num_queries(INSERTS):
+        push([alice, bob], "hello")
+    assert inbox(alice) == ["hello", "hello"] and inbox(bob) == ["hello"]
 
 
 def test_everyone_costs_one_insert(alice: Any, django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(1):
         push(EVERYONE, "hello")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_one_statement_writes_takes_no_transaction_beside_it(
+    alice: Any, django_assert_num_queries: Any
+) -> None:
+    with django_assert_num_queries(1):
+        push(EVERYONE, "hello")
+    # BEGIN and COMMIT count, too.
+    with django_assert_num_queries(1 if INSERTS == 1 else INSERTS + 2):
+        push(alice, "hello")
+    assert inbox(alice) == ["hello", "hello"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_hears_of_a_push_finds_it_committed(alice: Any, request: Any) -> None:
+    found: list[list[str]] = []
+
+    def read() -> None:
+        try:
+            found.append(inbox(alice))
+        finally:
+            connection.close()
+
+    def hear(**kwargs: Any) -> None:
+        other = threading.Thread(target=read)
+        other.start()
+        other.join(30)
+
+    signals.pushed.connect(hear)
+    request.addfinalizer(lambda: signals.pushed.disconnect(hear))
+    push(alice, "one")
+    push(EVERYONE, "two")
+    push(users(), "three")
+    assert found == [["one"], ["one", "two"], ["one", "two", "three"]]
 
 
 def test_a_queryset_costs_two_inserts(alice: Any, bob: Any, django_assert_num_queries: Any) -> None:
@@ -517,13 +571,38 @@ def test_events_are_checked(alice: Any) -> None:
         emit("", "x")
 
 
-def test_a_push_to_one_user_is_two_inserts(alice: Any, django_assert_num_queries: Any) -> None:
-    with django_assert_num_queries(2):
-        said = push(alice, "hello", data={"a": [1]}, expires=timedelta(days=1))
+@pytest.mark.parametrize("by", ["sql", "model"])
+@pytest.mark.parametrize("values", ["defaults", "everything"])
+def test_what_is_returned_is_what_is_stored(
+    alice: Any, bob: Any, values: str, by: str, request: Any
+) -> None:
+    if by == "model":
+        post_save.connect(_listen, sender=Notification)
+        request.addfinalizer(lambda: post_save.disconnect(_listen, sender=Notification))
+    everything = {
+        "body": "body",
+        "url": "/there/",
+        "level": "error",
+        "kind": "order",
+        "icon": "/icon.png",
+        "data": {"a": [1, None]},
+        "actions": [Action("accept", "Accept")],
+        "params": {"n": 1},
+        "actor": bob,
+        "target": bob,
+        "tag": "order-1",
+        "idempotency_key": "order-1",
+        "expires": timedelta(days=1),
+    }
+    said = push(alice, "100%% sure", **(everything if values == "everything" else {}))
     assert said is not None and not said._state.adding
     kept = Notification.objects.get()
     fields = [field.attname for field in Notification._meta.concrete_fields]
     assert [getattr(said, name) for name in fields] == [getattr(kept, name) for name in fields]
+
+
+def _listen(**kwargs: Any) -> None:
+    pass
 
 
 def test_who_listens_to_the_model_hears_of_each_push(alice: Any, request: Any) -> None:

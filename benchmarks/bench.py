@@ -8,7 +8,7 @@ import platform
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,15 +50,22 @@ def using(alias: str) -> Iterator[None]:
 
 
 @contextmanager
-def site(databases: Mapping[str, str], **more: Any) -> Iterator[None]:
+def site(
+    databases: Mapping[str, str], *, durable: Collection[str] = (), **more: Any
+) -> Iterator[None]:
     """Set Django up with databases of their own, alias → kind, as long as the block lasts.
 
-    Once a process: Django cannot be set up a second time.
+    Those named `durable` are as they come: a commit waits for the disk. All others do not, which
+    would cost all variants the same. Once a process: Django cannot be set up a second time.
     """
     with ExitStack() as stack:
         directory = Path(stack.enter_context(TemporaryDirectory(prefix="live-notify-benchmark-")))
-        needed = "postgresql" in databases.values()
-        server = stack.enter_context(running(Postgres())) if needed else None
+        servers = {
+            waits: stack.enter_context(running(Postgres(durable=waits)))
+            for waits in {
+                alias in durable for alias, kind in databases.items() if kind == "postgresql"
+            }
+        }
         settings.configure(
             **{
                 "SECRET_KEY": "benchmarks",
@@ -72,9 +79,9 @@ def site(databases: Mapping[str, str], **more: Any) -> Iterator[None]:
                 "DATABASES": {
                     "default": {},
                     **{
-                        alias: _postgresql(server.create_database(alias))
-                        if server is not None and kind == "postgresql"
-                        else _sqlite(directory / f"{alias}.sqlite3")
+                        alias: _postgresql(servers[alias in durable].create_database(alias))
+                        if kind == "postgresql"
+                        else _sqlite(directory / f"{alias}.sqlite3", durable=alias in durable)
                         for alias, kind in databases.items()
                     },
                 },
@@ -101,14 +108,15 @@ def _postgresql(url: str) -> dict[str, Any]:
     }
 
 
-def _sqlite(path: Path) -> dict[str, Any]:
+def _sqlite(path: Path, *, durable: bool) -> dict[str, Any]:
+    options = {
+        "transaction_mode": "IMMEDIATE",
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF",
+    }
     return {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": str(path),
-        "OPTIONS": {
-            "transaction_mode": "IMMEDIATE",
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF",
-        },
+        "OPTIONS": {} if durable else options,
     }
 
 

@@ -12,9 +12,12 @@ To one user: `push()` from synchronous code, with all that the publisher's threa
 it by Redis until the last one of 500 to 500 users is sent, against two INSERTs in one transaction,
 once through Django's `cursor.execute()` and once through its models. Everything else is left out
 there: nothing is checked, and nobody is told. Pushes that come so fast are announced together, by
-one message for many users; "announced one by one" is what they cost where each has its own.
+one message for many users; "announced one by one" is what they cost where each has its own. Another
+process listens, as far as Redis knows.
 
-Neither database waits for a disk, which would cost all variants the same.
+That once with databases as they come, PostgreSQL's and Django's defaults, which wait for the disk
+at each commit; and once, as everything else, with databases that do not. There, the disk takes its
+time from all variants alike, and nothing hides what Python takes.
 """
 
 from __future__ import annotations
@@ -26,6 +29,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
+
+from asgiref.sync import async_to_sync
 
 from tests.servers import Redis, running
 
@@ -53,9 +58,13 @@ def main() -> None:
     sizes = {"queryset": (AUDIENCE,), "everyone": (FEW, MANY), "user": (FEW,)}
     if options.only:
         parts = {options.only: parts[options.only]}
-    wanted = sorted({size for part in parts for size in sizes[part]})
+    databases = {
+        f"{kind}_{size}": (kind, size) for kind in kinds for part in parts for size in sizes[part]
+    }
+    if "user" in parts:
+        databases |= {f"{kind}_durable": (kind, FEW) for kind in kinds}
     found: dict[str, list[bench.Series]] = {}
-    with running(Redis()) as redis, site(kinds, wanted, redis):
+    with running(Redis()) as redis, site(databases, redis):
         for kind in kinds:
             found[kind] = []
             for part in parts.values():
@@ -70,22 +79,36 @@ def main() -> None:
 
 
 @contextmanager
-def site(kinds: list[str], sizes: list[int], redis: Redis) -> Iterator[None]:
-    """Set up a database of each kind for each number of users, and a channel layer."""
+def site(databases: dict[str, tuple[str, int]], redis: Redis) -> Iterator[None]:
+    """Set up databases, alias → kind and number of users, and a channel layer."""
     layer = {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"hosts": [redis.url]}}
-    databases = {f"{kind}_{size}": kind for kind in kinds for size in sizes}
-    with bench.site(databases, CHANNEL_LAYERS={"default": layer}):
+    with bench.site(
+        {alias: kind for alias, (kind, _users) in databases.items()},
+        durable=[alias for alias in databases if alias.endswith("_durable")],
+        CHANNEL_LAYERS={"default": layer},
+    ):
         from django.core.management import call_command
 
         from django_live_notify.models import LogState
 
-        for kind in kinds:
-            for size in sizes:
-                with bench.using(f"{kind}_{size}"):
-                    call_command("migrate", database=f"{kind}_{size}", verbosity=0)
-                    LogState.current()
-                    bench.fill_users(f"{kind}_{size}", size)
+        for alias, (_kind, users) in databases.items():
+            with bench.using(alias):
+                call_command("migrate", database=alias, verbosity=0)
+                LogState.current()
+                bench.fill_users(alias, users)
+        async_to_sync(listen)()
         yield
+
+
+async def listen() -> None:
+    """Join the group of all hubs, as another process would; what is sent there is not read."""
+    from channels.layers import get_channel_layer
+
+    from django_live_notify.live.groups import COMMON
+
+    layer = get_channel_layer()
+    await layer.group_add(COMMON, await layer.new_channel())
+    await layer.close_pools()
 
 
 def to_queryset(kind: str, rounds: int) -> Iterator[bench.Series]:
@@ -158,6 +181,15 @@ def to_everyone(kind: str, rounds: int) -> Iterator[bench.Series]:
 
 
 def to_user(kind: str, rounds: int) -> Iterator[bench.Series]:
+    what = f"to one user, {USERS} times, with Redis"
+    for alias, disk in ((f"{kind}_durable", "as it comes"), (f"{kind}_{FEW}", "without a disk")):
+        measured = push_to_user(f"{kind} {disk}: {what}", alias, rounds)
+        yield measured
+        compared = {name: measured.samples[name] for name in ("models", "push()")}
+        yield bench.Series(measured.title, compared)
+
+
+def push_to_user(title: str, alias: str, rounds: int) -> bench.Series:
     from django.contrib.auth.models import User
     from django.db import connections, transaction
 
@@ -165,7 +197,6 @@ def to_user(kind: str, rounds: int) -> Iterator[bench.Series]:
     from django_live_notify.live import publisher
     from django_live_notify.models import Notification, Receipt
 
-    alias = f"{kind}_{FEW}"
     with bench.using(alias):
         # Each of another user: hints to one share a message anyway.
         users = list(User.objects.order_by("pk")[:USERS])
@@ -203,15 +234,12 @@ def to_user(kind: str, rounds: int) -> Iterator[bench.Series]:
             "push()": (pushed, few),
             "announced one by one": (pushed, USERS),
         }
-        title = f"{kind}: to one user, {USERS} times, with Redis"
-        measured = bench.measure(
+        return bench.measure(
             title,
             {name: burst(run, groups) for name, (run, groups) in ways.items()},
             rounds=rounds,
             reset=lambda: empty(alias),
         )
-        yield measured
-        yield bench.Series(title, {name: measured.samples[name] for name in ("models", "push()")})
 
 
 def insert_notification(cursor: Any) -> int:

@@ -185,8 +185,9 @@ class Postgres(Process):
     # It writes everything down first, beside whatever else the machine is doing.
     patience = 90.0
 
-    def __init__(self) -> None:
+    def __init__(self, *, durable: bool = False) -> None:
         super().__init__()
+        self.durable = durable
         self.data = self.directory / "data"
         self.data.mkdir()
         if os.geteuid() == 0:
@@ -205,7 +206,10 @@ class Postgres(Process):
         return f"postgres://tests@127.0.0.1:{self.port}/postgres"
 
     def command(self) -> list[str]:
-        options = {"fsync": "off", "listen_addresses": "127.0.0.1", "max_connections": "200"}
+        options = {"listen_addresses": "127.0.0.1", "max_connections": "200"}
+        if not self.durable:
+            # A commit waits for no disk: a server that dies loses nothing, a machine might.
+            options["fsync"] = "off"
         settings = [part for item in options.items() for part in ("-c", "=".join(item))]
         program = _find_postgres("postgres")
         place = ["-D", str(self.data), "-p", str(self.port), "-k", str(self.directory)]
@@ -298,8 +302,9 @@ class MariaDB(Process):
     # As for PostgreSQL.
     patience = 90.0
 
-    def __init__(self) -> None:
+    def __init__(self, *, durable: bool = False) -> None:
         super().__init__()
+        self.durable = durable
         self.data = self.directory / "data"
         if os.geteuid() == 0:
             shutil.chown(self.directory, "nobody")

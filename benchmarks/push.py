@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -280,7 +281,10 @@ def measure_memory(alias: str, name: str) -> float:
 
     connections.close_all()
     reading, writing_end = os.pipe()
-    child = os.fork()
+    with warnings.catch_warnings():
+        # Of a process with threads, such as the publisher's: the child starts its own.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
     if child:
         os.close(writing_end)
         with os.fdopen(reading) as answer:

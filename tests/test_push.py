@@ -12,7 +12,7 @@ from asgiref.sync import async_to_sync
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser, Group
 from django.contrib.messages import constants
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.db.models.signals import post_save
 from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
@@ -569,6 +569,27 @@ def test_events_are_checked(alice: Any) -> None:
         emit(alice, "x", bytes(512 * 1024 + 1))
     with pytest.raises(TypeError, match="Not an audience"):
         emit("", "x")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("named", ["one", "queryset", "slice", "everyone but one"])
+def test_a_push_that_fails_half_way_has_said_nothing(alice: Any, named: str, request: Any) -> None:
+    heard: list[Any] = []
+
+    def hear(**kwargs: Any) -> None:
+        heard.append(kwargs)
+
+    def fail(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if "live_notify_receipt" in sql:
+            raise OperationalError("the disk is full")
+        return execute(sql, params, many, context)
+
+    to = {"one": alice, "queryset": users(), "slice": users()[:1]}.get(named, EVERYONE)
+    signals.pushed.connect(hear)
+    request.addfinalizer(lambda: signals.pushed.disconnect(hear))
+    with connection.execute_wrapper(fail), pytest.raises(OperationalError):
+        push(to, "hello", exclude=alice if to is EVERYONE else None)
+    assert not Notification.objects.exists() and not heard
 
 
 @pytest.mark.parametrize("by", ["sql", "model"])

@@ -36,6 +36,7 @@ from django_live_notify import (
     signals,
     unfollow,
 )
+from django_live_notify.audiences import BATCH_SIZE
 from django_live_notify.models import Notification, Receipt
 
 pytestmark = pytest.mark.django_db
@@ -238,6 +239,15 @@ def test_one_user_costs_two_inserts_and_on_postgresql_one_statement(
 def test_everyone_costs_one_insert(alice: Any, django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(1):
         push(EVERYONE, "hello")
+
+
+def test_many_users_by_name_are_written_in_batches(django_assert_num_queries: Any) -> None:
+    many = [get_user_model()(pk=number) for number in range(1, BATCH_SIZE + 2)]
+    for user in many:
+        user._state.adding = False
+    with django_assert_num_queries(3):
+        push(many, "hello")
+    assert Receipt.objects.count() == BATCH_SIZE + 1
 
 
 @pytest.mark.django_db(transaction=True)
@@ -590,6 +600,11 @@ def test_a_push_that_fails_half_way_has_said_nothing(alice: Any, named: str, req
     with connection.execute_wrapper(fail), pytest.raises(OperationalError):
         push(to, "hello", exclude=alice if to is EVERYONE else None)
     assert not Notification.objects.exists() and not heard
+
+
+def test_an_address_loses_what_no_browser_sends(alice: Any) -> None:
+    said = push(alice, "hello", url=" /a\n\x00b\u200b/ ")
+    assert said is not None and said.url == "/ab/"
 
 
 @pytest.mark.parametrize("by", ["sql", "model"])

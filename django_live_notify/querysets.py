@@ -225,6 +225,7 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
         now = timezone.now()
         rows = self._of_reader().using(using)
         with writing(using):
+            rows = rows._filterable()
             free = _receipts(self._reader, using).filter(acted_at=None)
             taken = [
                 pk
@@ -259,7 +260,7 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
         Returns the id above which the rest is, for the next call, or None once nothing is left.
         Raises TypeError as `mark_all()` does.
         """
-        if self.query.where or self.query.is_sliced or self.query.combinator:
+        if self.query.where or not self._takes_filters:
             raise TypeError("mark_all() is for all: use the verbs of for_user(user).filter(…).")
         using = router.db_for_write(self.model)
         now = timezone.now()
@@ -284,7 +285,8 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
         using = router.db_for_write(self.model)
         with writing(using):
             chosen = self.using(using)._filterable().filter(retracted_at=None)
-            ids = list(chosen.order_by().values_list("pk", flat=True))
+            # A filter by receipts may find a row several times.
+            ids = list(dict.fromkeys(chosen.order_by().values_list("pk", flat=True)))
             now = timezone.now()
             rows = self.model._default_manager.using(using)
             for start in range(0, len(ids), BATCH_SIZE):
@@ -316,7 +318,7 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
         stretch = Stretch(above, top, newest_first, limit)
         found = self._walk(stretch)
         if found is None:
-            rows = self.filter(pk__gt=stretch.above, pk__lt=stretch.below)
+            rows = self._filterable().filter(pk__gt=stretch.above, pk__lt=stretch.below)
         else:
             rows = self._without(self._conditions).filter(pk__in=found)
         rows = rows.order_by("-pk" if newest_first else "pk")
@@ -331,11 +333,7 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
 
     def _walk(self, stretch: Stretch, *, disjoint: bool = False) -> Walk | None:
         """Return the ids of a stretch, or None for what is no inbox, or no part of one any more."""
-        query = self.query
-        if self._reader is None or query.is_sliced or not self._has(self._conditions):
-            return None
-        # Rows of other queries than that of the inbox, or no rows of it.
-        if query.combinator or query.where.contains_over_clause or self._fields is not None:
+        if self._reader is None or not self._takes_filters or not self._has(self._conditions):
             return None
         rows = self._without(self._conditions).filter(is_shown_to(self._reader))
         # What reverse() set would reverse each part of the walk.
@@ -424,9 +422,20 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
             acted=models.F("receipt__action"),
         )
 
+    @property
+    def _takes_filters(self) -> bool:
+        """Whether a filter leaves rows out and changes nothing else.
+
+        Of a slice, of a union, or of the first of each (by DISTINCT ON or a window), others would
+        move up into the place of those; values are no rows.
+        """
+        query = self.query
+        others_move_up = query.is_sliced or query.combinator or query.distinct_fields
+        return not (others_move_up or query.where.contains_over_clause or self._fields is not None)
+
     def _filterable(self) -> NotificationQuerySet:
-        """Return the same rows as a queryset that takes filters: a slice or a union does not."""
-        if not self.query.is_sliced and not self.query.combinator:
+        """Return the same rows as a queryset that takes filters."""
+        if self._takes_filters:
             return self
         rows = self.model._default_manager.using(self.db)
         rows = rows if self._reader is None else rows.for_user(self._reader)
@@ -446,7 +455,8 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
         from .models import Receipt
 
         state: Any = self
-        rows = list(state.values_list("pk", "topic", "seen_at", "read_at"))
+        # A filter by receipts may find a row several times.
+        rows = list(dict.fromkeys(state.values_list("pk", "topic", "seen_at", "read_at")))
         key = self._reader.pk
         for start in range(0, len(rows), BATCH_SIZE):
             Receipt.objects.using(using).bulk_create(

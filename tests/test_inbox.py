@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import AnonymousUser, Group
 from django.db import OperationalError, connection, models
+from django.db.models import functions
+from django.test import TestCase
 from django.utils import timezone
 
 from django_live_notify import (
@@ -144,6 +146,78 @@ def test_slices_and_unions_have_the_same_verbs(alice: Any, mixed: list[int]) -> 
     assert newest[:0].unarchive() == 0 and inbox(alice).archived().count() == 3
     assert Notification.objects.order_by("pk")[:2].retract() == 2
     assert titles(inbox(alice)) == ["everyone"]
+
+
+PLACE = models.Window(functions.RowNumber(), partition_by="kind", order_by="-pk")
+
+# From notifications to the newest of each of two kinds.
+NEWEST = {
+    "window": lambda rows: rows.annotate(place=PLACE).filter(place=1),
+    "distinct on": lambda rows: rows.order_by("kind", "-pk").distinct("kind"),
+}
+
+
+@pytest.fixture(params=NEWEST)
+def newest(request: Any, alice: Any) -> Any:
+    """Return what chooses "3" of kind-1 and "2" of kind-0, of four."""
+    if request.param == "distinct on" and not connection.features.can_distinct_on_fields:
+        pytest.skip("This database has no DISTINCT ON.")
+    for number in range(4):
+        push(alice, f"{number}", kind=f"kind-{number % 2}")
+    return NEWEST[request.param]
+
+
+def test_the_newest_of_each_are_changed_and_no_others_in_their_place(
+    alice: Any, newest: Any
+) -> None:
+    chosen = newest(inbox(alice))
+    assert chosen.mark_read() == 2 and chosen.mark_read() == 0
+    assert titles(inbox(alice).unread()) == ["0", "1"]
+    assert chosen.archive() == 2 and titles(inbox(alice).archived()) == ["2", "3"]
+
+
+def test_the_newest_of_each_are_retracted_and_no_others_in_their_place(
+    alice: Any, newest: Any
+) -> None:
+    chosen = newest(Notification.objects.all())
+    assert chosen.retract() == 2 and chosen.retract() == 0
+    assert titles(inbox(alice)) == ["0", "1"]
+
+
+def test_the_newest_of_each_are_paged_and_no_others_in_their_place(alice: Any, newest: Any) -> None:
+    chosen = newest(inbox(alice))
+    page, following = chosen.page(limit=1)
+    assert [row.title for row in page] == ["3"]
+    page, following = chosen.page(before=following, limit=1)
+    assert [row.title for row in page] == ["2"] and following is None
+    assert chosen.count_capped() == 2
+
+
+def test_values_are_changed_as_the_rows_that_they_are_of(alice: Any, mixed: list[int]) -> None:
+    values = inbox(alice).order_by("pk").values("kind")
+    assert values.mark_read() == 3 and values[:1].mark_unread() == 1
+    assert titles(inbox(alice).unread()) == ["user"]
+    assert Notification.objects.filter(title="user").values_list("title", flat=True).retract() == 1
+    assert titles(inbox(alice)) == ["everyone", "topic"]
+
+
+def test_what_a_filter_finds_several_times_counts_once(alice: Any, bob: Any) -> None:
+    told: list[list[int]] = []
+
+    def hear(ids: list[int], **keys: Any) -> None:
+        told.append(ids)
+
+    said = push([alice, bob], "both")
+    assert said is not None
+    unread = {"receipts__read_at": None}
+    assert inbox(alice).filter(**unread).archive() == 1
+    signals.retracted.connect(hear)
+    try:
+        with TestCase.captureOnCommitCallbacks(execute=True):
+            assert Notification.objects.filter(**unread).retract() == 1
+    finally:
+        signals.retracted.disconnect(hear)
+    assert told == [[said.pk]]
 
 
 def test_reading_is_seeing(alice: Any, mixed: list[int]) -> None:
@@ -375,7 +449,8 @@ def test_an_inbox_has_one_reader(alice: Any, bob: Any) -> None:
 
 def test_a_part_of_the_notifications_is_not_marked_by_a_watermark(said: None, alice: Any) -> None:
     last = Notification.objects.newest_id()
-    for part in (Notification.objects.filter(kind="kind-0"), Notification.objects.all()[:3]):
+    everything = Notification.objects.all()
+    for part in (everything.filter(kind="kind-0"), everything[:3], everything.distinct("kind")):
         with pytest.raises(TypeError, match="for_user"):
             part.mark_all(alice, "read", up_to=last)
     assert Notification.objects.for_user(alice).count_unread() == 12

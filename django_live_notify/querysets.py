@@ -81,8 +81,7 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
         Left out is what was retracted, what has expired, and what a newer one with the same tag
         replaced. Raises TypeError for what is no saved user, and for another's inbox.
         """
-        if not isinstance(user, get_user_model()) or user.pk is None:
-            raise TypeError(f"for_user() needs a saved user, not {user!r:.100}.")
+        _check_reader(user, "for_user()")
         if self._reader is not None:
             raise TypeError("This is somebody's inbox already: call for_user() once.")
         inbox = self.addressed_to(user)
@@ -127,8 +126,11 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
     ) -> tuple[list[Notification], int | None]:
         """Return a page, newest first, and the `before` of the next one (None: there is none).
 
-        Pages are cut by id, so what arrives meanwhile shifts nothing.
+        Pages are cut by id, so what arrives meanwhile shifts nothing. Raises ValueError for a limit
+        that is not positive.
         """
+        if limit < 1:
+            raise ValueError(f"limit must be positive, not {limit!r}.")
         deferring = self.query.deferred_loading != (frozenset(), True)
         rows = self if deferring else self.select_related("actor")
         found = list(rows.walk(below=before, limit=limit + 1))
@@ -206,7 +208,11 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
         return self.change("unarchive")
 
     def change(self, action: str) -> int:
-        """Do one of `ACTIONS`, which the methods above name; return how many were changed."""
+        """Do one of `ACTIONS`, which the methods above name; return how many were changed.
+
+        Raises ValueError for what is none of them.
+        """
+        _check_action(action)
         using = router.db_for_write(self.model)
         now = timezone.now()
         with writing(using):
@@ -248,7 +254,8 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
         batches, oldest first. Outside of `transaction.atomic()` each batch is committed, and told,
         by itself: after an error, what was done before it stays.
 
-        Raises TypeError on a part of the notifications: watermarks know no parts.
+        Raises TypeError on a part of the notifications, since watermarks know no parts, and for
+        what is no saved user or no id; ValueError for what is none of `ACTIONS`.
         """
         above: int | None = 0
         while above is not None:
@@ -258,8 +265,12 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
         """Do the next part of `mark_all()`, in a transaction of its own.
 
         Returns the id above which the rest is, for the next call, or None once nothing is left.
-        Raises TypeError as `mark_all()` does.
+        Raises what `mark_all()` raises.
         """
+        _check_action(action)
+        _check_reader(user, "mark_all()")
+        if not isinstance(up_to, int):
+            raise TypeError(f"up_to must be the id of a notification, not {up_to!r:.100}.")
         if self.query.where or not self._takes_filters:
             raise TypeError("mark_all() is for all: use the verbs of for_user(user).filter(…).")
         using = router.db_for_write(self.model)
@@ -533,6 +544,16 @@ def is_shown_to(user: Any) -> Any:
         default=True,
         output_field=models.BooleanField(),
     )
+
+
+def _check_action(action: Any) -> None:
+    if action not in ACTIONS:
+        raise ValueError(f"Unknown action {action!r:.100}: expected one of {', '.join(ACTIONS)}.")
+
+
+def _check_reader(user: Any, name: str) -> None:
+    if not isinstance(user, get_user_model()) or user.pk is None:
+        raise TypeError(f"{name} needs a saved user, not {user!r:.100}.")
 
 
 def _whether(condition: Any) -> models.Case:

@@ -55,6 +55,23 @@ def test_a_reader_is_needed(alice: Any) -> None:
             Notification.objects.for_user(nobody)
 
 
+def test_what_is_wrong_in_a_call_raises_at_once(alice: Any, mixed: list[int]) -> None:
+    everything = Notification.objects
+    for change in (inbox(alice).change, lambda action: everything.mark_all(alice, action, up_to=1)):
+        with pytest.raises(ValueError, match="Unknown action 'reed': expected one of read, unread"):
+            change("reed")
+    for nobody in (AnonymousUser(), alice.pk, Group(pk=1), None):
+        with pytest.raises(TypeError, match=r"mark_all\(\) needs a saved user"):
+            everything.mark_all(nobody, "read", up_to=mixed[2])
+    for no_id in (None, str(mixed[2]), mixed):
+        with pytest.raises(TypeError, match="up_to must be the id of a notification"):
+            everything.mark_all(alice, "read", up_to=no_id)
+    for limit in (0, -1):
+        with pytest.raises(ValueError, match="limit must be positive"):
+            inbox(alice).page(limit=limit)
+    assert inbox(alice).unread().count() == 3
+
+
 def test_every_verb_works_on_every_kind_and_returns_how_many(alice: Any, mixed: list[int]) -> None:
     assert inbox(alice).mark_seen() == 3
     assert inbox(alice).unseen().count() == 0 and inbox(alice).unread().count() == 3

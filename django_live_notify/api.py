@@ -62,11 +62,11 @@ def push(
 
     `to` is a user, an iterable or a queryset of users, a `Group`, a `Topic` or `EVERYONE`;
     `exclude` (users in the same forms) is taken off it. A lazy `title` or `body` is translated for
-    each reader; `params` fills its `%(name)s`. `url` and `icon` are relative or http(s). `data` is
-    JSON for the client, at most 16 KiB. `actions` are buttons, of which each reader may use one; it
-    reaches `LIVE_NOTIFY_ON_ACTION`. A later push with the same `tag` replaces the earlier one for
-    its readers. A repeated `idempotency_key` says nothing and returns what was said before.
-    `expires` is a time, or a timedelta from now.
+    each reader; `params` fills its `%(name)s`, lazy ones likewise. `url` and `icon` are relative or
+    http(s). `data` is JSON for the client, at most 16 KiB. `actions` are buttons, of which each
+    reader may use one; it reaches `LIVE_NOTIFY_ON_ACTION`. A later push with the same `tag`
+    replaces the earlier one for its readers. A repeated `idempotency_key` says nothing and returns
+    what was said before. `expires` is a time, or a timedelta from now.
 
     Returns the notification, or None where the audience is empty and nothing was stored. Inside
     `transaction.atomic()` it is part of the transaction. It never fails because live delivery does.

@@ -48,6 +48,9 @@ _HOLE = re.compile(r"(?<!%)%\((\w+)\)")
 _CONTEXT = "\x04"
 _PLURAL = "\x1f"
 
+# The only key of what stands for a lazy parameter: its value is a message, as gettext looks it up.
+_LAZY = "\x05"
+
 # The integers of django.contrib.messages; DEBUG has no level of its own here.
 _MESSAGE_LEVELS = {10: "info", 20: "info", 25: "success", 30: "warning", 40: "error"}
 
@@ -159,12 +162,15 @@ def check_name(value: Any, what: str, *, may_be_empty: bool = False) -> str:
 
 
 def check_params(params: Any) -> dict[str, Any]:
-    """Return the parameters of a title or body as they will be read back."""
+    """Return the parameters of a title or body as they are stored: lazy ones by their message."""
     if params is None:
         return {}
     if not isinstance(params, Mapping):
         raise TypeError(f"params must be a dictionary, not {type(params).__name__}.")
-    values = {key: str(v) if isinstance(v, Promise) else v for key, v in params.items()}
+    values = {
+        key: {_LAZY: _message_id(value)} if isinstance(value, Promise) else value
+        for key, value in params.items()
+    }
     checked: dict[str, Any] = check_json(values, "params")
     return checked
 
@@ -337,4 +343,13 @@ def _message_id(value: Promise) -> str:
 
 
 def _interpolate(text: str, params: Mapping[str, Any]) -> str:
-    return text % params if params else text
+    if not params:
+        return text
+    return text % {name: _translate_param(value, params) for name, value in params.items()}
+
+
+def _translate_param(value: Any, params: Mapping[str, Any]) -> Any:
+    is_lazy = isinstance(value, dict) and value.keys() == {_LAZY}
+    if not is_lazy or not isinstance(message := value[_LAZY], str):
+        return value
+    return _translate(message, params)[0] if message else ""

@@ -14,6 +14,7 @@ from django.contrib.auth.models import AnonymousUser, Group
 from django.contrib.messages import constants
 from django.db import OperationalError, connection, transaction
 from django.db.models.signals import post_save
+from django.urls import reverse_lazy
 from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
 from django.utils.translation import (
@@ -33,11 +34,14 @@ from django_live_notify import (
     emit,
     follow,
     push,
+    schedule,
     signals,
     unfollow,
 )
 from django_live_notify.audiences import BATCH_SIZE
+from django_live_notify.live import protocol
 from django_live_notify.models import Notification, Receipt
+from django_live_notify.scheduling import publish_due
 
 pytestmark = pytest.mark.django_db
 
@@ -310,6 +314,42 @@ def test_plain_texts_stay_as_they_are(alice: Any) -> None:
 def test_parameters_fill_texts(alice: Any) -> None:
     push(alice, gettext_lazy("%(n)d of %(who)s"), params={"n": 3, "who": gettext_lazy("Yes")})
     assert Notification.objects.get().rendered_title == "3 of Yes"
+
+
+def test_lazy_parameters_are_read_in_the_language_of_the_reader(alice: Any) -> None:
+    years = ngettext_lazy("%(num)d year", "%(num)d years", "num")
+    params = {
+        "answer": gettext_lazy("Yes"),
+        "month": pgettext_lazy("alt. month", "May"),
+        "nothing": gettext_lazy(""),
+        "place": reverse_lazy("live_notify:inbox"),
+        "plain": "Yes",
+        "num": 2,
+    }
+    text = "%(answer)s %(month)s %(nothing)s %(place)s %(plain)s"
+    with override("fr"):
+        push(alice, text, body=years, params=params)
+        schedule(alice, text, body=years, params=params, at=timedelta(0))
+        publish_due()
+    expected = {
+        "en": ("Yes May  /live-notify/inbox/ Yes", "2 years"),
+        "de": ("Ja Mai  /live-notify/inbox/ Yes", "2 Jahre"),
+        "fr": ("Oui Mai  /live-notify/inbox/ Yes", "2 ans"),
+    }
+    for said in Notification.objects.for_user(alice):
+        for language, texts in expected.items():
+            with override(language):
+                item = protocol.item_of(said)
+                assert (said.rendered_title, said.rendered_body) == texts
+                assert (item["title"], item["body"]) == texts
+
+
+def test_a_parameter_of_no_use_is_what_it_is_or_an_error(alice: Any) -> None:
+    for odd in ({"\x05": 5}, {"\x05": ["Yes"]}, {"\x05": "Yes", "x": 1}, {"": "Yes"}):
+        said = push(alice, "%(odd)s", params={"odd": odd})
+        assert said is not None and said.rendered_title == str(odd)
+    with pytest.raises(ValueError, match="cannot be formatted"):
+        push(alice, "%(odd)s", params={"odd": {"\x05": "a\x1fb"}})
 
 
 def test_plurals_are_those_of_the_language_of_the_reader(alice: Any) -> None:

@@ -286,6 +286,17 @@ describe("notifications", () => {
     assert.deepEqual(told(), [5, 3, 6]);
   });
 
+  test("what was replaced by what the inbox has is not told", async () => {
+    const { client, of } = make();
+    client.start();
+    FakeSocket.last.ready();
+    const items = [item(6, { tag: "t" }), item(5, { tag: "t" }), item(4)];
+    browser.answer = () => ({ items, next: null, unread: 2, cursor: "1.e.6" });
+    await client.inbox();
+    FakeSocket.last.receive(frame([item(3, { tag: "t" }), item(2), item(7, { tag: "t" })]));
+    assert.deepEqual(of("notification").map(({ id }) => id), [2, 7]);
+  });
+
   test("unread counts one on by itself and takes the server's word", () => {
     const { client } = make();
     client.start();
@@ -1167,6 +1178,18 @@ describe("requests", () => {
     FakeSocket.last.ready();
     FakeSocket.last.receive(frame([3]));
     assert.deepEqual([of("notification")[0].read, client.unread], [true, 0]);
+  });
+
+  test("a page of the inbox may be of several kinds and levels", async () => {
+    const { client } = make();
+    browser.answer = () => ({ items: [], unread: 0 });
+    await client.inbox({ kind: ["a,b", "c"], level: "error", unread: true, before: null });
+    await client.inbox({ level: ["info", "error"], kind: [] });
+    const queries = browser.requests.map(({ url }) => [...new URL(url).searchParams].filter(([name]) => name !== "user"));
+    assert.deepEqual(queries, [
+      [["kind", "a,b"], ["kind", "c"], ["level", "error"], ["unread", "true"]],
+      [["level", "info"], ["level", "error"]],
+    ]);
   });
 
   test("a change by HTTP outlives the page, a question does not", async () => {

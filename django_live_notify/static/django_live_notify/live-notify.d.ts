@@ -58,8 +58,8 @@ export interface InboxQuery {
   unseen?: boolean;
   archived?: boolean;
   counts?: boolean;
-  kind?: string;
-  level?: Level;
+  kind?: string | string[];
+  level?: Level | Level[];
 }
 
 /** Changed in this page, another tab or another device: the ids, or all up to one. */

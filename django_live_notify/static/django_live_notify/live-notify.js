@@ -204,6 +204,7 @@ export class LiveNotify extends EventTarget {
   async inbox(query) {
     const page = await this.#fetch("inbox/", query);
     this.#note(page.items);
+    for (const { id, tag } of page.items) if (!(this.#tags.get(tag) > id)) this.#tags.set(tag, id);
     // A connection may have told a later count.
     if (!this.transport) this.#setUnread(page.unread);
     return page;
@@ -603,7 +604,7 @@ export class LiveNotify extends EventTarget {
 
   #url(path, query) {
     const url = new URL(path, this.#endpoint);
-    for (const key in query) if (query[key]) url.searchParams.set(key, query[key]);
+    for (const key in query) for (const value of [query[key]].flat()) if (value) url.searchParams.append(key, value);
     return url.href;
   }
 

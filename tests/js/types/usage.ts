@@ -55,7 +55,7 @@ async function use(): Promise<void> {
   await client.act(7, "approve");
   const page: Page = await client.inbox({ limit: 10, unread: true, kind: "comment", level: "error", counts: true });
   console.log(page.unseen ?? 0, page.kinds?.comment.unread);
-  await client.inbox({ before: page.next });
+  await client.inbox({ before: page.next, kind: ["comment", "order"], level: ["warning", "error"] });
   const { name }: Emitted<{ x: 1 }> = { name: "typing", data: { x: 1 } };
   console.log(answer.echo, name, client.status, client.unread, client.user, client.cursor, client.leading, client.bufferedAmount);
   own.stop();

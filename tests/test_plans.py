@@ -118,6 +118,7 @@ def test_whatever_a_reader_asks_for_is_found_by_an_index(reader: Any, settings: 
         "unseen count": lambda: inbox.unseen().count_capped(),
         "resume": lambda: log.resume(reader, Cursor(epoch, last - 50), now, "en").items,
         "first visit": lambda: log.resume(reader, None, now, "en").unread,
+        "counts by kind": lambda: inbox.counts_by_kind(),
         "some": lambda: inbox.by_row().filter(pk__in=[last, last - 1, last - 2]),
         "up to an id": lambda: Notification.objects.mark_all(reader, "seen", up_to=last) or [1],
     }

@@ -43,6 +43,8 @@ MAX_ACTIONS = 5
 
 _HOLE = re.compile(r"(?<!%)%\((\w+)\)")
 
+_NAMELESS = re.compile(r"%(?!\()")
+
 # Between a context and its message, as gettext writes it; and between a singular, its plural and
 # their number, which is one or names the parameter that is.
 _CONTEXT = "\x04"
@@ -345,6 +347,9 @@ def _message_id(value: Promise) -> str:
 def _interpolate(text: str, params: Mapping[str, Any]) -> str:
     if not params:
         return text
+    if _NAMELESS.search(text.replace("%%", "")):
+        # It would be filled with all parameters at once.
+        raise ValueError("a parameter has no name")
     return text % {name: _translate_param(value, params) for name, value in params.items()}
 
 

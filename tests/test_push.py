@@ -312,6 +312,9 @@ def test_plain_texts_stay_as_they_are(alice: Any) -> None:
 
 
 def test_parameters_fill_texts(alice: Any) -> None:
+    push(alice, "%%s 100 %%%(n)d%%", params={"n": 3})
+    assert Notification.objects.get().rendered_title == "%s 100 %3%"
+    Notification.objects.all().delete()
     push(alice, gettext_lazy("%(n)d of %(who)s"), params={"n": 3, "who": gettext_lazy("Yes")})
     assert Notification.objects.get().rendered_title == "3 of Yes"
 
@@ -460,6 +463,8 @@ def test_a_deleted_reader_leaves_nothing_of_theirs(alice: Any, bob: Any) -> None
         ({"title": "%(who)s left", "params": {"x": 1}}, ValueError, "needs the parameter 'who'"),
         ({"title": "%(n)d left", "params": {"n": "x"}}, ValueError, "cannot be formatted"),
         ({"title": "100 % left %", "params": {"n": 1}}, ValueError, "written %%"),
+        ({"title": "Order %s", "params": {"n": 1}}, ValueError, "has no name"),
+        ({"body": gettext_lazy("%(n)d of %d %%"), "params": {"n": 1}}, ValueError, "has no name"),
         ({"params": [1]}, TypeError, "params must be a dictionary"),
         ({"actor": "bob"}, TypeError, "actor must be a saved user"),
         ({"target": "bob"}, TypeError, "target must be a saved model"),

@@ -307,8 +307,10 @@ class Scheduled(models.Model):
         return bool(type(self).objects.filter(pk=self.pk).retry())
 
     def _render(self, name: str) -> str:
+        # What another version kept may fail to be published, and is listed all the same.
         kept = self.content
-        return render(kept[name], translated=kept[f"{name}_translated"], params=kept["params"])
+        translated = kept.get(f"{name}_translated", False)
+        return render(kept.get(name, ""), translated=translated, params=kept.get("params", {}))
 
 
 class LogState(models.Model):

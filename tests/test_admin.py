@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, Permission
+from django.core.management import call_command
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -183,6 +184,23 @@ def test_the_list_of_what_is_scheduled_says_to_whom_and_what_became_of_it(
         assert text in page
     for text in ("published", "cancelled", "to come", "failed: ValueError: The group was deleted"):
         assert text in page
+
+
+@pytest.mark.parametrize("content", [{}, {"title": "of another version"}])
+def test_what_nobody_understands_any_more_is_listed_with_its_error(
+    staff_client: Client, make_user: Any, content: dict[str, Any], capsys: Any
+) -> None:
+    scheduled = schedule(make_user("bob"), "one", at=timedelta(0))
+    assert scheduled is not None
+    Scheduled.objects.update(content=content)
+    call_command("publish_scheduled", "--list")
+    assert content.get("title", "") in capsys.readouterr().out
+    publish_due()
+    url = reverse("admin:live_notify_scheduled_change", args=[scheduled.pk])
+    for page in (staff_client.get(reverse(SCHEDULED)), staff_client.get(url)):
+        text = page.content.decode()
+        assert "KeyError: &#x27;expires&#x27;" in text
+        assert content.get("title", "") in text
 
 
 def test_what_is_scheduled_is_looked_at_and_not_changed(

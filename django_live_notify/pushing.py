@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
-from django.db import IntegrityError, connections, models, transaction
+from django.db import Error, IntegrityError, connections, models, transaction
 from django.db.models.signals import post_save, pre_save
 
 from . import content, signals
@@ -89,9 +89,22 @@ def store(notification: Notification, audience: Audience, using: str) -> Notific
     Returns None where the audience is empty, and what has the same idempotency key already.
     """
     notification.topic = audience.topic
-    if notification.idempotency_key is not None:
-        return _store_once(notification, audience, using)
-    return _store(notification, audience, using)
+    write = _store if notification.idempotency_key is None else _store_once
+    try:
+        return write(notification, audience, using)
+    except Error:
+        _drop_lost_connection(using)
+        raise
+
+
+def _drop_lost_connection(using: str) -> None:
+    # Django does so at the end of a request, which a process without requests never comes to.
+    connection = connections[using]
+    if connection.connection is None or not connection.get_autocommit():
+        # What is lost in a transaction is the caller's to see.
+        return
+    if not connection.is_usable():
+        connection.close()
 
 
 def _store_once(notification: Notification, audience: Audience, using: str) -> Notification | None:

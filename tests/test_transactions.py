@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
-from django.db import connection, transaction
+from django.db import Error, OperationalError, connection, transaction
 
 from django_live_notify import EVERYONE, Topic, emit, follow, push, signals, unfollow
 from django_live_notify.live import protocol
@@ -272,6 +272,61 @@ def test_what_push_refuses_leaves_the_transaction_usable(alice: Any, told: list[
     assert inbox(alice) == told == ["before", "after"]
 
 
+# A connection that is lost
+
+
+@pytest.mark.parametrize("key", [None, "order-7"])
+@pytest.mark.parametrize("to", ["a user", "users", "everyone"])
+def test_a_push_on_a_lost_connection_raises_and_the_next_one_connects_anew(
+    alice: Any, told: list[Any], to: str, key: str | None
+) -> None:
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite has no connection to lose.")
+    audience = {"a user": alice, "users": users(), "everyone": EVERYONE}[to]
+    end_connection()
+    with pytest.raises(Error):
+        push(audience, "lost", idempotency_key=key)
+    push(audience, "hello", idempotency_key=key)
+    assert inbox(alice) == told == ["hello"]
+
+
+def test_what_the_database_refuses_leaves_connection_and_transaction_as_they_were(
+    alice: Any, told: list[Any]
+) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("No other database is made to refuse so easily.")
+    kept = connection.connection
+    with connection.cursor() as cursor:
+        cursor.execute("SET default_transaction_read_only = on")
+        with pytest.raises(Error, match="read-only"):
+            push(alice, "refused")
+        cursor.execute("SET default_transaction_read_only = off")
+    with transaction.atomic():
+        push(alice, "before")
+        with pytest.raises(Error, match="read-only"), transaction.atomic():
+            with connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION READ ONLY")
+            push(alice, "refused")
+        push(alice, "after")
+    assert connection.connection is kept
+    assert inbox(alice) == told == ["before", "after"]
+
+
+def test_a_database_that_is_not_there_is_tried_once(alice: Any, monkeypatch: Any) -> None:
+    tries: list[Any] = []
+
+    def refuse(values: Any) -> None:
+        tries.append(values)
+        raise OperationalError("refused")
+
+    connection.close()
+    with monkeypatch.context() as patch, pytest.raises(OperationalError, match="refused"):
+        patch.setattr(connection, "get_new_connection", refuse)
+        push(alice, "hello")
+    assert len(tries) == 1
+    assert push(alice, "hello") is not None
+
+
 # Those who are told
 
 
@@ -317,6 +372,23 @@ def test_a_receiver_that_fails_harms_neither_the_commit_nor_what_hangs_on_it(
         signals.pushed.disconnect(tell)
     assert told == ["hook before", "hello", "last receiver", "hook after"]
     assert inbox(alice) == ["hello"], "the connection is as good as before"
+
+
+def end_connection() -> None:
+    """Let the server end this test's connection, which does not know it yet."""
+    ask, end = {
+        "postgresql": ("SELECT pg_backend_pid()", "SELECT pg_terminate_backend(%s, 10000)"),
+        "mysql": ("SELECT connection_id()", "KILL %s"),
+    }[connection.vendor]
+    with connection.cursor() as cursor:
+        cursor.execute(ask)
+        number = cursor.fetchone()
+
+    def kill() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(end, number)
+
+    beside(kill).result(DEADLINE)
 
 
 def wait_for_a_lock() -> None:

@@ -232,8 +232,8 @@ def _ranges_of_follows(user: Any, marks: list[str], stretch: Stretch) -> Any:
     # it begins with, and would take a second to compile it for who follows a hundred topics.
     follows = follows.filter(pk=models.F("pk") + 0, since=models.F("since") + 0)
     return follows.annotate(
-        low=Greatest("since", models.Value(stretch.above), *lowest),
-        high=Least(_end() + 1, models.Value(stretch.below)),
+        low=Greatest("since", _bound(stretch.above), *lowest),
+        high=Least(_end() + 1, _bound(stretch.below), output_field=models.BigIntegerField()),
         step=models.Value(0),
     ).values_list("topic", "low", "high", "step")
 
@@ -244,7 +244,7 @@ def _lowest_of_everyone(user: Any, marks: list[str], stretch: Stretch) -> Any:
 
     everyone = Follow.objects.filter(user_id=user.pk, topic=EVERYONE.name)
     names = marks if joined_at(user) is not None else [*marks, "since"]
-    above = models.Value(stretch.above, output_field=models.BigIntegerField())
+    above = _bound(stretch.above)
     if not names:
         return above
     return Greatest(above, *(_highest(everyone, name) for name in names))
@@ -265,4 +265,9 @@ def _highest(follows: Any, name: str) -> Any:
 
 
 def _end() -> Any:
-    return Coalesce("until", models.Value(MAX_ID - 1), output_field=models.BigIntegerField())
+    return Coalesce("until", _bound(MAX_ID - 1))
+
+
+def _bound(pk: int) -> models.Value:
+    # Django takes it for four bytes, and a parameter that the server binds is cut to these.
+    return models.Value(pk, output_field=models.BigIntegerField())

@@ -440,6 +440,24 @@ def test_an_inbox_in_reverse_is_paged_from_the_newest_all_the_same(said: None, a
         assert reversed_inbox.count_capped() == reversed_inbox.unread().count_capped() == 12
 
 
+@pytest.mark.django_db(transaction=True)
+def test_parameters_that_the_server_binds_change_nothing(
+    alice: Any, bob: Any, monkeypatch: Any, request: Any
+) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("Only PostgreSQL lets a site choose.")
+    monkeypatch.setitem(connection.settings_dict["OPTIONS"], "server_side_binding", True)
+    connection.close()
+    request.addfinalizer(connection.close)
+    follow(alice, Topic("news"))
+    for to in (alice, [alice, bob], Topic("news"), EVERYONE):
+        push(to, "hello", data={"a": 1}, params={"n": 1})
+    newest = [row.pk for row in inbox(alice).page()[0]]
+    assert len(newest) == inbox(alice).count() == inbox(alice).count_unread() == 4
+    assert [row.pk for row in inbox(alice).walk(newest_first=False)] == newest[::-1]
+    assert not inbox(alice).walk(above=2**40)
+
+
 def test_what_is_no_plain_part_of_an_inbox_is_counted_as_it_is(said: None, alice: Any) -> None:
     inbox = Notification.objects.for_user(alice)
     of_kinds = models.Window(models.Count("pk"), partition_by="kind")

@@ -317,9 +317,8 @@ class MariaDB(Process):
     # As for PostgreSQL.
     patience = 90.0
 
-    def __init__(self, *, durable: bool = False) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.durable = durable
         self.data = self.directory / "data"
         if os.geteuid() == 0:
             shutil.chown(self.directory, "nobody")

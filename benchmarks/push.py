@@ -198,7 +198,11 @@ def push_to_user(title: str, alias: str, rounds: int) -> bench.Series:
     from django_live_notify.live import publisher
     from django_live_notify.models import Notification, Receipt
 
-    with bench.using(alias):
+    # As of models without defaults in the database, all of which Django would read back.
+    key_alone = mock.patch.object(
+        Notification._meta, "db_returning_fields", [Notification._meta.pk]
+    )
+    with bench.using(alias), key_alone:
         # Each of another user: hints to one share a message anyway.
         users = list(User.objects.order_by("pk")[:USERS])
 
@@ -248,11 +252,8 @@ def insert_notification(cursor: Any) -> int:
     from django.utils import timezone
 
     cursor.execute(
-        "INSERT INTO live_notify_notification (kind, level, title, title_translated, body,"
-        " body_translated, params, url, icon, data, actions, actor_id, target_type, target_id,"
-        " topic, tag, idempotency_key, created_at, expires_at, retracted_at, changed_at)"
-        " VALUES ('', 'info', %s, FALSE, '', FALSE, '{}', %s, '', NULL, '[]', NULL, '', '', '', '',"
-        " NULL, %s, NULL, NULL, NULL) RETURNING id",
+        "INSERT INTO live_notify_notification (title, url, created_at) VALUES (%s, %s, %s)"
+        " RETURNING id",
         ["Your export is ready", "/exports/7/", timezone.now()],
     )
     return int(cursor.fetchone()[0])

@@ -13,7 +13,14 @@ from typing import Any, cast
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
-from django.db import Error, IntegrityError, connections, models, transaction
+from django.db import (
+    Error,
+    IntegrityError,
+    OperationalError,
+    connections,
+    models,
+    transaction,
+)
 from django.db.models.signals import post_save, pre_save
 
 from . import content, signals
@@ -23,6 +30,10 @@ from .querysets import NotificationQuerySet, is_late
 
 # Django makes the list anew whenever it is asked.
 LEVELS = Notification.Level.values
+
+# How often a push with a key is tried that the database ends in favour of others at the same.
+TRIES = 10
+MYSQL_DEADLOCK = 1213
 
 # Each column of a notification with its default in the database: NULL, unless there is one.
 _COLUMNS = [
@@ -108,6 +119,22 @@ def _drop_lost_connection(using: str) -> None:
 
 
 def _store_once(notification: Notification, audience: Audience, using: str) -> Notification | None:
+    given: Any = notification.pk
+    for _ in range(TRIES - 1):
+        try:
+            return _find_or_store(notification, audience, using)
+        except OperationalError as error:
+            # Of retries at once, InnoDB may end one where an earlier row with the key was deleted.
+            # A transaction of the caller's is gone with it, and the caller's to repeat.
+            if not connections[using].get_autocommit() or not _is_to_be_repeated(error):
+                raise
+            notification.pk, notification._state.adding = given, True
+    return _find_or_store(notification, audience, using)
+
+
+def _find_or_store(
+    notification: Notification, audience: Audience, using: str
+) -> Notification | None:
     connection = connections[using]
     same = Notification.objects.using(using).filter(idempotency_key=notification.idempotency_key)
     # SQLite lets no reader become a writer once another has written: there, writing comes first.
@@ -122,6 +149,14 @@ def _store_once(notification: Notification, audience: Audience, using: str) -> N
         if (earlier := same.first() or _find_outside(same, using)) is None:
             raise
         return earlier
+
+
+def _is_to_be_repeated(error: OperationalError) -> bool:
+    """Say whether a database ended a transaction in favour of others: a deadlock, for example."""
+    cause = error.__cause__
+    # psycopg, psycopg2; class 40 of SQLSTATE is "transaction rollback".
+    state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None) or ""
+    return state.startswith("40") or error.args[:1] == (MYSQL_DEADLOCK,)
 
 
 def _find_outside(rows: NotificationQuerySet, using: str) -> Notification | None:

@@ -122,6 +122,61 @@ def test_retries_at_once_make_one_row_and_all_get_it(
         told.clear()
 
 
+def test_a_key_that_was_deleted_is_as_good_as_new_for_retries_at_once(
+    mode: str, alice: Any
+) -> None:
+    """InnoDB keeps what was deleted as long as somebody may look back at it, and locks it."""
+    looked, ended = threading.Event(), threading.Event()
+
+    def look_back() -> None:
+        with transaction.atomic():
+            Notification.objects.exists()
+            looked.set()
+            assert ended.wait(DEADLINE)
+
+    paid(alice)
+    looks = beside(look_back, "REPEATABLE READ") if connection.vendor == "mysql" else None
+    assert looks is None or looked.wait(DEADLINE)
+    # There, one of several rounds ends in a deadlock.
+    for _ in range(2 if looks is None else 40):
+        Notification.objects.all().delete()
+        barrier = threading.Barrier(4)
+
+        def retry(barrier: Any = barrier) -> Any:
+            barrier.wait(DEADLINE)
+            return paid(alice)
+
+        said = [future.result(DEADLINE) for future in [beside(retry, mode) for _ in range(4)]]
+        assert len({one.pk for one in said}) == 1
+        assert Notification.objects.count() == Receipt.objects.count() == 1
+    ended.set()
+    assert looks is None or looks.result(DEADLINE) is None
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["outside", "inside"])
+def test_what_the_database_ends_is_repeated_unless_the_transaction_is_the_callers(
+    inside: bool, alice: Any, told: list[str]
+) -> None:
+    tries: list[list[str]] = [[]]
+
+    def end_the_first(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        tries[-1] += [sql] if "INSERT" in sql else []
+        if "live_notify_receipt" in sql and len(tries) == 1:
+            tries.append([])
+            raise OperationalError(1213, "Deadlock found")
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(end_the_first):
+        if inside:
+            with pytest.raises(OperationalError), transaction.atomic():
+                paid(alice)
+        else:
+            paid(alice)
+    assert Notification.objects.count() == Receipt.objects.count() == len(told) == (not inside)
+    # Nothing of the first try, such as an id, is left in the next.
+    assert tries[1] == ([] if inside else tries[0])
+
+
 @pytest.mark.parametrize("commits", [True, False], ids=["committed", "rolled back"])
 @pytest.mark.parametrize("inside", [False, True], ids=["outside", "inside"])
 def test_a_retry_during_the_first_gets_what_became_of_it(

@@ -86,6 +86,21 @@ def test_a_logout_closes_the_sockets_of_its_session_alone(site: Site) -> None:
 # Event streams and held polls
 
 
+def find_place(reader: Session) -> dict[str, str]:
+    """Return with what a poll is held: what was said lately comes again to who has a cursor."""
+    place = {"known": ""}
+
+    def has_no_news() -> bool:
+        _, answer = reader.get("/live-notify/poll/", **place)
+        if answer["known"] == place["known"]:
+            return True
+        place.update(cursor=answer["cursor"], known=answer["known"])
+        return False
+
+    wait_until(has_no_news, "a poll without news")
+    return place
+
+
 def test_a_push_of_another_process_arrives_by_stream_and_by_held_poll(site: Site) -> None:
     bob = Session(site, "bob")
 
@@ -133,9 +148,7 @@ def test_clients_that_vanish_are_forgotten(site: Site) -> None:
     with bob.stream() as stream:
         stream.wait_for("ready")
         assert site.count_listeners() == 1
-    _, place = bob.get("/live-notify/poll/")
-    query = {"wait": "20", "known": place["known"], "cursor": place["cursor"]}
-    with bob.request("/live-notify/poll/", **query):
+    with bob.request("/live-notify/poll/", wait="20", **find_place(bob)):
         wait_until(
             lambda: site.count_listeners() == 1,
             lambda: f"the poll alone; there are {site.count_listeners()}",
@@ -189,10 +202,9 @@ def test_what_is_held_holds_neither_threads_nor_connections(
         threads = site.count_threads()
         for stream in [stack.enter_context(bob.stream()) for _ in range(10)]:
             stream.wait_for("ready")
-        _, place = bob.get("/live-notify/poll/")
-        query = {"wait": "20", "known": place["known"], "cursor": place["cursor"]}
+        place = find_place(bob)
         for _ in range(10):
-            stack.enter_context(bob.request("/live-notify/poll/", **query))
+            stack.enter_context(bob.request("/live-notify/poll/", wait="20", **place))
         wait_until(lambda: site.count_threads() <= threads, "threads to end")
         # Those of the hub, as many of its threads as had something to do, and the test's own.
         wait_until(lambda: count_connections() <= THREADS + 1, "connections to end")

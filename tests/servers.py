@@ -201,21 +201,6 @@ class Postgres(Process):
             **self.options(),
         )
 
-    def start(self) -> None:
-        """Start it, again where processes of one that crashed are not gone yet."""
-        start = super().start
-
-        def starts() -> bool:
-            try:
-                start()
-            except AssertionError:
-                if "pre-existing shared memory block" not in self.tail():
-                    raise
-                return False
-            return True
-
-        wait_until(starts, "the end of what a crash left")
-
     @property
     def url(self) -> str:
         return f"postgres://tests@127.0.0.1:{self.port}/postgres"
@@ -248,8 +233,10 @@ class Postgres(Process):
         assert self.process is not None
         # The server for each connection leads a process group of its own.
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        with contextlib.suppress(ProcessLookupError, FileNotFoundError):
-            for pid in [self.process.pid, *map(int, children.read_text().split())]:
+        found = children.read_text().split() if children.exists() else []
+        for pid in [self.process.pid, *map(int, found)]:
+            # One that has just ended is no reason to leave the others frozen.
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
     def is_ready(self) -> bool:

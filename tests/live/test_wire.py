@@ -148,12 +148,10 @@ def test_clients_that_vanish_are_forgotten(site: Site) -> None:
     with bob.stream() as stream:
         stream.wait_for("ready")
         assert site.count_listeners() == 1
+    wait_until(lambda: site.count_listeners() == 0, "the stream to be forgotten")
     with bob.request("/live-notify/poll/", wait="20", **find_place(bob)):
-        wait_until(
-            lambda: site.count_listeners() == 1,
-            lambda: f"the poll alone; there are {site.count_listeners()}",
-        )
-    wait_until(lambda: site.count_listeners() == 0, "nobody")
+        wait_until(lambda: site.count_listeners() == 1, "the poll")
+    wait_until(lambda: site.count_listeners() == 0, "the poll to be forgotten")
 
 
 def test_a_logout_ends_the_streams_of_its_session_and_the_next_is_refused(site: Site) -> None:
@@ -187,7 +185,8 @@ def test_what_is_held_holds_neither_threads_nor_connections(
     server: str, postgres_server: Postgres
 ) -> None:
     url = postgres_server.create_database(f"held_{server}")
-    site = Site(server, database_url=url, settings='{"COMMIT_WINDOW": 0.1}')
+    settings = '{"COMMIT_WINDOW": 0.1}'
+    site = Site(server, database_url=url, settings=settings, application=COUNTING)
     with running(site), ExitStack() as stack, psycopg.connect(url) as database:
 
         def count_connections() -> int:
@@ -205,6 +204,7 @@ def test_what_is_held_holds_neither_threads_nor_connections(
         place = find_place(bob)
         for _ in range(10):
             stack.enter_context(bob.request("/live-notify/poll/", wait="20", **place))
+        wait_until(lambda: site.count_listeners() == 21, "all to be held")
         wait_until(lambda: site.count_threads() <= threads, "threads to end")
         # Those of the hub, as many of its threads as had something to do, and the test's own.
         wait_until(lambda: count_connections() <= THREADS + 1, "connections to end")

@@ -31,7 +31,7 @@ from .querysets import NotificationQuerySet, is_late
 # Django makes the list anew whenever it is asked.
 LEVELS = Notification.Level.values
 
-# How often a push with a key is tried that the database ends in favour of others at the same.
+# How often a push with a key is tried where the database ends it in favour of another.
 TRIES = 10
 MYSQL_DEADLOCK = 1213
 
@@ -109,7 +109,8 @@ def store(notification: Notification, audience: Audience, using: str) -> Notific
 
 
 def _drop_lost_connection(using: str) -> None:
-    # Django does so at the end of a request, which a process without requests never comes to.
+    # Django does so at the end of a request, which a process without requests never comes to, and
+    # then by close_if_unusable_or_obsolete(), which ends good ones that are kept for no time, too.
     connection = connections[using]
     if connection.connection is None or not connection.get_autocommit():
         # What is lost in a transaction is the caller's to see.
@@ -119,7 +120,6 @@ def _drop_lost_connection(using: str) -> None:
 
 
 def _store_once(notification: Notification, audience: Audience, using: str) -> Notification | None:
-    given: Any = notification.pk
     for _ in range(TRIES - 1):
         try:
             return _find_or_store(notification, audience, using)
@@ -128,7 +128,7 @@ def _store_once(notification: Notification, audience: Audience, using: str) -> N
             # A transaction of the caller's is gone with it, and the caller's to repeat.
             if not connections[using].get_autocommit() or not _is_to_be_repeated(error):
                 raise
-            notification.pk, notification._state.adding = given, True
+            notification.pk, notification._state.adding = None, True
     return _find_or_store(notification, audience, using)
 
 
@@ -178,7 +178,7 @@ def _store(notification: Notification, audience: Audience, using: str) -> Notifi
     recipients = audience.recipients
     if recipients is not None and not recipients and not audience.topic:
         return None
-    single = _fits_one_statement(notification, audience, recipients, using)
+    single = _fits_one_statement(audience, recipients, using)
     with _transaction(using, single=single):
         if single:
             _insert(notification, recipients, using)
@@ -188,11 +188,9 @@ def _store(notification: Notification, audience: Audience, using: str) -> Notifi
     return notification
 
 
-def _fits_one_statement(
-    notification: Notification, audience: Audience, recipients: list[Any] | None, using: str
-) -> bool:
+def _fits_one_statement(audience: Audience, recipients: list[Any] | None, using: str) -> bool:
     """Say whether `_insert()` alone can write everything."""
-    if _needs_model(notification):
+    if _is_heard():
         return False
     if audience.topic:
         return audience.excluded is None
@@ -211,7 +209,7 @@ def _transaction(using: str, *, single: bool) -> AbstractContextManager[None]:
 
 def _store_apart(notification: Notification, audience: Audience, using: str) -> bool:
     """Write the notification, then its receipts; say whether it has a reader."""
-    if _needs_model(notification):
+    if _is_heard():
         notification.save(using=using, force_insert=True)
     else:
         _insert(notification, None, using)
@@ -222,12 +220,9 @@ def _store_apart(notification: Notification, audience: Audience, using: str) -> 
     return False
 
 
-def _needs_model(notification: Notification) -> bool:
-    """Say whether a site listens to the model's signals, or the id is given."""
-    given: Any = notification.pk
-    return given is not None or any(
-        signal.has_listeners(Notification) for signal in (pre_save, post_save)
-    )
+def _is_heard() -> bool:
+    """Say whether a site listens to the signals of the model, which SQL alone does not send."""
+    return any(signal.has_listeners(Notification) for signal in (pre_save, post_save))
 
 
 def _insert(notification: Notification, recipients: list[Any] | None, using: str) -> None:

@@ -357,4 +357,4 @@ def _translate_param(value: Any, params: Mapping[str, Any]) -> Any:
     is_lazy = isinstance(value, dict) and value.keys() == {_LAZY}
     if not is_lazy or not isinstance(message := value[_LAZY], str):
         return value
-    return _translate(message, params)[0] if message else ""
+    return _translate(message, params)[0]

@@ -231,7 +231,6 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
         now = timezone.now()
         rows = self._of_reader().using(using)
         with writing(using):
-            rows = rows._filterable()
             free = _receipts(self._reader, using).filter(acted_at=None)
             taken = [
                 pk

@@ -16,7 +16,7 @@ const LOG_SIZE = 200;
 
 /** What to do after a close. */
 export function verdict(code) {
-  return code >= 4500 ? "stop" : code >= 4400 ? "refresh" : "retry";
+  return code < 4400 ? "retry" : code < 4500 ? "refresh" : "stop";
 }
 
 /** Milliseconds until the next attempt: full jitter, exponential, capped. */

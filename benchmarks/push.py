@@ -16,8 +16,8 @@ one message for many users; "announced one by one" is what they cost where each 
 process listens, as far as Redis knows.
 
 That once with databases as they come, PostgreSQL's and Django's defaults, which wait for the disk
-at each commit; and once, as everything else, with databases that do not. There, the disk takes its
-time from all variants alike, and nothing hides what Python takes.
+at each commit; and once, as everything else, with databases that do not: nothing hides there what
+Python takes.
 """
 
 from __future__ import annotations

@@ -318,6 +318,104 @@ def test_what_cannot_be_loaded_is_tried_again(site: Site, open_bob: Any) -> None
     assert bob.page.locator(f"{BELL} .state").is_hidden()
 
 
+class HeldPages:
+    """Pages of the inbox that the server has answered, and that have not reached the list yet."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.held: list[tuple[Any, Any]] = []
+        page.page.route("**/inbox/?*limit=20*", self._hold)
+
+    def _hold(self, route: Any) -> None:
+        self.held.append((route, route.fetch()))
+
+    def expect(self, count: int) -> None:
+        # What reads from the page lets routes be handled.
+        wait_until(lambda: self.page.listed is not None and len(self.held) == count, "a page")
+
+    def release(self, number: int) -> None:
+        route, response = self.held[number]
+        with self.page.page.expect_response("**/inbox/**"):
+            route.fulfill(response=response)
+
+
+def test_what_happens_while_the_list_loads_is_in_it(site: Site, open_bob: Any) -> None:
+    site.shell("push(bob, 'one'); push(bob, 'two'); push(bob, 'three')")
+    bob = open_bob()
+    pages = HeldPages(bob)
+    bob.open_bell()
+    pages.expect(1)
+    site.shell(
+        "mine = Notification.objects.for_user(bob)\n"
+        "push(bob, 'four')\n"
+        "mine.filter(title='one').mark_read()\n"
+        "mine.filter(title='two').retract()\n"
+        "mine.filter(title='three').archive()\n"
+        "push(bob, 'five')"
+    )
+    bob.expect_heard("four", "five")
+    bob.expect_badge("2")
+    pages.release(0)
+    bob.expect_listed("five", "four", "one")
+    assert bob.listed_unread == ["five", "four"]
+
+
+def test_what_comes_out_of_the_archive_while_the_list_loads_is_in_it(
+    site: Site, open_bob: Any
+) -> None:
+    site.shell("push(bob, 'one'); push(bob, 'two'); Notification.objects.for_user(bob).archive()")
+    bob = open_bob()
+    pages = HeldPages(bob)
+    bob.open_bell()
+    pages.expect(1)
+    site.shell("Notification.objects.for_user(bob).filter(title='one').unarchive()")
+    bob.expect_badge("1")
+    pages.release(0)
+    pages.expect(2)
+    pages.release(1)
+    bob.expect_listed("one")
+
+
+def test_a_list_that_was_asked_for_before_a_reset_does_not_stand(open_page: Any) -> None:
+    settings = '{"SWEEP_INTERVAL": 0.3, "REPLAY_LIMIT": 3}'
+    with running(Site("uvicorn", settings=settings)) as site:
+        site.shell("push(bob, 'zero')")
+        bob = open_page(site).sign_in("bob")
+        pages = HeldPages(bob)
+        bob.open_bell()
+        pages.expect(1)
+        site.stop()
+        site.shell("[push(bob, f'{number}') for number in range(5)]")
+        site.start()
+        pages.expect(2)
+        site.shell("Notification.objects.for_user(bob).filter(title='zero').mark_read()")
+        site.shell("push(bob, 'live')")
+        bob.expect_heard("live")
+        pages.release(1)
+        bob.expect_listed("live", "4", "3", "2", "1", "0", "zero")
+        assert "zero" not in bob.listed_unread
+        pages.release(0)
+        site.shell("push(bob, 'last')")
+        bob.expect_listed("last", "live", "4", "3", "2", "1", "0", "zero")
+
+
+def test_a_reset_whose_list_cannot_be_loaded_is_loaded_by_hand(open_page: Any) -> None:
+    settings = '{"SWEEP_INTERVAL": 0.3, "REPLAY_LIMIT": 3}'
+    with running(Site("uvicorn", settings=settings)) as site:
+        site.shell("[push(bob, f'{number}') for number in range(25)]")
+        bob = open_page(site).sign_in("bob")
+        bob.open_bell()
+        wait_until(lambda: len(bob.listed) == 20, "the first page")
+        bob.page.route("**/inbox/?*limit=20*", lambda route: route.abort())
+        site.stop()
+        site.shell("[push(bob, f'new {number}') for number in range(5)]")
+        site.start()
+        expect_text(bob, f"{BELL} [role=alert] strong", "Notifications could not be loaded.")
+        bob.page.unroute("**/inbox/?*limit=20*")
+        bob.page.click(f"{BELL} button:text-is('Try again')")
+        wait_until(lambda: bob.listed[:6] == [f"new {n}" for n in (4, 3, 2, 1, 0)] + ["24"], "all")
+
+
 def test_an_outage_is_told_and_over_when_it_is_over(open_page: Any) -> None:
     with running(Site("uvicorn", settings=SETTINGS)) as site:
         bob = open_page(site).sign_in("bob")

@@ -57,21 +57,35 @@ class Ledger {
       this.handled[item.id] = (this.handled[item.id] ?? 0) + 1;
       this.#show(item);
     });
-    on("reset", async (page) => {
+    // What is told while a page is under way may be later than the page.
+    let meanwhile;
+    const follow = (change) => {
+      meanwhile?.push(change);
+      change();
+    };
+    on("reset", async () => {
       this.resets++;
-      for (; ; page = await client.inbox({ before: page.next })) {
-        for (const item of page.items) {
-          this.listed[item.id] = true;
-          if (isShown()) this.#show(item);
+      const mine = (meanwhile = []);
+      for (let page = {}; page.next !== null; ) {
+        const loaded = await client.inbox({ before: page.next }).catch(() => null);
+        if (!loaded) {
+          await new Promise((resolve) => setTimeout(resolve, PAUSE));
+          continue;
         }
-        if (!page.next) break;
+        page = loaded;
+        // The next page in this tab goes on from after the reset, too.
+        for (const { id } of page.items) this.listed[id] = true;
+        if (mine !== meanwhile || !isShown()) continue;
+        for (const item of page.items) this.#show(item);
+        for (const change of mine) change();
       }
+      if (mine === meanwhile) meanwhile = null;
     });
-    on("state", ({ action, ids, up_to: upTo }) => {
+    on("state", ({ action, ids, up_to: upTo }) => follow(() => {
       const known = ids ?? [...this.shown].filter((id) => id <= upTo);
       if (action === "read" || action === "unread") this.#put(this.read, known, action === "read");
       if (action === "archive" || action === "unarchive") this.#put(this.archived, known, action === "archive");
-    });
+    }));
     on("unread", ({ unread }) => { this.unread = unread; });
   }
 

@@ -309,7 +309,7 @@ describe("notifications", () => {
     assert.equal(client.unread, 1);
   });
 
-  test("reset loads a page, tells it, and announces nothing of it", async () => {
+  test("reset loads a page, tells that, and announces nothing of it", async () => {
     localStorage.setItem("live-notify:/live-notify/:7", JSON.stringify({ cursor: "1.e.1", ring: [40] }));
     const { client, titles, of } = make();
     browser.answer = () => ({ items: [item(50), item(49)], next: null, unread: 9, cursor: "1.e.44" });
@@ -441,7 +441,7 @@ describe("a reset", () => {
     assert.deepEqual([of("reset").length, titles()], [1, []]);
   });
 
-  test("knows all that a replay may repeat, and shows the first page", async () => {
+  test("knows all that a replay may repeat, and says that lists are to be loaded anew", async () => {
     const { client, of, titles } = make();
     const pages = { null: [[300, 201], 201], 201: [[200, 101], 101], 101: [[100, 1], null] };
     browser.answer = ({ url }) => {
@@ -452,7 +452,7 @@ describe("a reset", () => {
     FakeSocket.last.ready({ reset: true, cursor: "1.e.150" });
     await settle();
     assert.equal(browser.requests.length, 2, "what is below the cursor is not repeated");
-    assert.deepEqual(of("reset").map(({ items }) => [items.length, items[0].id]), [[100, 300]]);
+    assert.equal(of("reset").length, 1);
     FakeSocket.last.receive(frame(Array.from({ length: 151 }, (_, index) => 151 + index), { replay: true, cursor: "1.e.301" }));
     assert.deepEqual(titles(), ["n301"]);
   });

@@ -254,7 +254,7 @@ describe("telling once", () => {
     const { of, titles } = await launch();
     phone.last.ready({ cursor: "1.e.7", unread: 2 });
     await settle();
-    assert.deepEqual(of("reset").map(({ items }) => items.map(({ id }) => id)), [[9, 8]]);
+    assert.equal(of("reset").length, 1);
     assert.equal(phone.requests.at(-1).header.Authorization, "Bearer token1");
     phone.last.end();
     await tick(5_000);
@@ -314,7 +314,7 @@ describe("telling once", () => {
     await tick(5_000);
     phone.last.ready({ reset: true, cursor: "1.e.100" });
     await settle();
-    assert.deepEqual(of("reset").at(-1).items.length, 100);
+    assert.equal(of("reset").length, 2);
     phone.last.receive(frame([350, 351]));
     phone.last.end();
     await tick(5_000);
@@ -940,6 +940,58 @@ describe("the sample", () => {
     page.onUnload();
     phone.last.receive(frame([27]));
     assert.equal(page.data.items.length, 26);
+  });
+
+  test("what happens while a list is loaded is in it, also where the list is older", async () => {
+    phone.answer = site({ ids: [1, 2, 3] });
+    await launchLive();
+    const page = phone.openPage("notifications");
+    phone.last.receive(frame([4, item(5, { archived: true })]));
+    phone.last.receive({ type: "state", action: "read", up_to: 2 });
+    phone.last.receive({ type: "state", action: "unread", ids: [1] });
+    phone.last.receive({ type: "retracted", ids: [3] });
+    phone.last.receive({ type: "unread", unread: 2 });
+    await settle();
+    assert.deepEqual(shown(page), [[4, false], [2, true], [1, false]]);
+    assert.equal(phone.badge.text, "2");
+  });
+
+  test("of two lists on their way, the one that was asked for last is shown", async () => {
+    const answers = [];
+    phone.answer = () => new Promise((resolve) => answers.push(resolve));
+    const logIn = { data: { token: "token1", user: "7", expires_in: 7 * DAY } };
+    const list = (...ids) => ({ data: { items: ids.map((id) => item(id)), next: 1, unread: 0, cursor: "1.e.0" } });
+    await launch();
+    answers.shift()(logIn);
+    await settle();
+    phone.last.ready({ cursor: "1.e.3" });
+    await settle();
+    answers.shift()(list());
+    await settle();
+    const page = phone.openPage("notifications");
+    await settle();
+    answers.shift()(list(1));
+    await settle();
+    page.onPullDownRefresh();
+    page.onReachBottom();
+    page.onPullDownRefresh();
+    await settle();
+    assert.equal(answers.length, 2, "no older page beside the beginning");
+    answers[1](list(3, 2));
+    answers[0](list(1));
+    await settle();
+    assert.deepEqual(shown(page), [[3, false], [2, false]]);
+  });
+
+  test("what is taken out of the archive is in the list again", async () => {
+    phone.answer = site({ ids: [1] });
+    await launchLive();
+    const page = phone.openPage("notifications");
+    await settle();
+    phone.answer = site({ ids: [1, 2] });
+    phone.last.receive({ type: "state", action: "unarchive", ids: [2] });
+    await settle();
+    assert.deepEqual(shown(page), [[2, false], [1, false]]);
   });
 
   test("a list that cannot be loaded is told", async () => {

@@ -365,8 +365,10 @@ class Bell extends LiveNotifyElement {
   #items = new Map(); // by id
   #rows = new Map(); // by id, or by tag: a replacement moves into the same row
   #next = null;
+  #asked; // before which id the last page was asked for
   #loaded = false;
   #state = ""; // "loading", "failed" or ""
+  #meanwhile = null; // what was told while a page is under way
   #seen; // an IntersectionObserver: whether the end of the list comes near
 
   render() {
@@ -414,9 +416,9 @@ class Bell extends LiveNotifyElement {
     on(window, "scroll", () => this.place(), { capture: true, passive: true });
     on(this.client, "notification", ({ detail }) => this.arrived(detail));
     on(this.client, "unread", () => this.showUnread());
-    on(this.client, "state", ({ detail }) => this.changed(detail));
-    on(this.client, "retracted", ({ detail }) => this.takeBack(detail.ids));
-    on(this.client, "reset", ({ detail }) => this.#loaded && this.replace(detail));
+    on(this.client, "state", ({ detail }) => this.follow(() => this.change(detail)));
+    on(this.client, "retracted", ({ detail }) => this.follow(() => detail.ids.forEach((id) => this.#items.delete(id))));
+    on(this.client, "reset", () => (this.#loaded || this.#state) && this.load());
     on(this.client, "status", () => this.showStatus());
     if (globalThis.IntersectionObserver) {
       const near = (entries) => entries.at(-1).isIntersecting && !this.#state && this.load(this.#next);
@@ -445,7 +447,7 @@ class Bell extends LiveNotifyElement {
     this.panel.focus({ preventScroll: true });
     this.ticker = setInterval(() => this.tick(), TICK);
     this.dispatchEvent(new CustomEvent("live-notify-bell:open", { bubbles: true }));
-    if (!this.#loaded) return this.load();
+    if (!this.#loaded && !this.#meanwhile) this.load();
     this.see();
     this.show();
   }
@@ -474,30 +476,36 @@ class Bell extends LiveNotifyElement {
   }
 
   async load(before) {
-    if (this.#state === "loading") return;
+    // The beginning of the list takes the place of a page that is under way.
+    if (before && this.#meanwhile) return;
+    const meanwhile = (this.#meanwhile = []);
+    this.#asked = before;
     const last = [...this.list.children].at(-1);
     const byHand = this.shadowRoot.activeElement === this.older;
     this.#state = "loading";
     this.show();
-    try {
-      const page = await this.client.inbox({ before, limit: PAGE_SIZE });
+    const page = await this.client.inbox({ before, limit: PAGE_SIZE }).catch(() => null);
+    if (meanwhile !== this.#meanwhile) return;
+    this.#meanwhile = null;
+    this.#state = page ? "" : "failed";
+    if (page) {
       if (!before) this.#items.clear();
       for (const item of page.items) this.put(item);
       this.#next = page.next;
       this.#loaded = true;
-      this.#state = "";
+      for (const change of meanwhile) change();
       this.see();
-    } catch {
-      this.#state = "failed";
     }
     this.show();
     if (byHand) this.focusRow(last?.nextElementSibling ?? last);
   }
 
-  replace(page) {
-    this.#items.clear();
-    for (const item of page.items) this.put(item);
-    this.#next = page.next;
+  /** Carry out what was told, and again on a page that is under way: it may be older. */
+  follow(change) {
+    this.#meanwhile?.push(change);
+    if (!this.#loaded) return;
+    change();
+    this.see();
     this.show();
   }
 
@@ -524,13 +532,10 @@ class Bell extends LiveNotifyElement {
     // Where there are toasts, they speak, unless the list is open.
     const speaks = this.isOpen || !this.root.querySelector("live-notify-toasts");
     if (speaks && !item.read && !item.muted && !item.replay && !isStep(item)) this.say(item.title);
-    if (!this.#loaded) return;
-    this.put(item);
-    this.show();
-    this.see();
+    this.follow(() => this.put(item));
   }
 
-  changed({ action, ids, up_to: upTo, name }) {
+  change({ action, ids, up_to: upTo, name }) {
     const chosen = ids ? new Set(ids) : null;
     for (const item of this.#items.values()) {
       if (chosen ? !chosen.has(item.id) : item.id > upTo) continue;
@@ -542,13 +547,7 @@ class Bell extends LiveNotifyElement {
     }
     // What comes back has its place between others: the list is asked for anew.
     const isMissing = (id) => id >= (this.#next ?? 0) && !this.#items.has(id);
-    if (action === "unarchive" && this.#loaded && ids?.some(isMissing)) this.load();
-    this.show();
-  }
-
-  takeBack(ids) {
-    for (const id of ids) this.#items.delete(id);
-    this.show();
+    if (action === "unarchive" && ids?.some(isMissing)) this.load();
   }
 
   clicked({ target }) {
@@ -647,7 +646,7 @@ class Bell extends LiveNotifyElement {
 
   showMessage(count) {
     const retry = element("button", { class: "link", part: "try-again", type: "button" }, this.text("try_again"));
-    retry.addEventListener("click", () => this.load(count ? this.#next : undefined));
+    retry.addEventListener("click", () => this.load(this.#asked));
     if (this.#state === "failed") this.message.replaceChildren(element("strong", {}, this.text("load_failed")), retry);
     else if (this.#state === "loading") {
       const bones = [1, 2, 3].map(() => element("div", { class: "bone" }));

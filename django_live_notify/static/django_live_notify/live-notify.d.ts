@@ -108,8 +108,8 @@ export interface Details {
   emitted: Emitted;
   status: { status: Status; previous: Status; transport: Transport };
   close: Close;
-  /** Too much was missed to be told: the first page of the inbox, as it is now. */
-  reset: Page;
+  /** Too much was missed to be told, or another log: what a page lists is to be loaded anew. */
+  reset: null;
   error: Error;
   /** Whatever goes over the wire. */
   frame: { direction: "in" | "out"; frame: Frame };
@@ -219,6 +219,10 @@ export class LiveNotify extends EventTarget {
    */
   act(id: number, name: string): Promise<void>;
 
+  /**
+   * Load a page. `notification`, `state` and `retracted` that are told before it comes may be later
+   * than what it says: a list carries them out once more on the page.
+   */
   inbox(query?: InboxQuery): Promise<Page>;
 
   addEventListener<Name extends keyof Details>(

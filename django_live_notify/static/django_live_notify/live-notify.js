@@ -383,7 +383,7 @@ export class LiveNotify extends EventTarget {
         for (const { id } of pages.flatMap(({ items }) => items).reverse()) memory.add(id);
         Object.assign(memory, memory.next, { next: null });
         memory.save();
-        return this.#dispatch("reset", pages[0]);
+        return this.#dispatch("reset");
       } catch (error) {
         this.#dispatch("error", error);
       }

@@ -28,7 +28,7 @@ client.addEventListener("status", (event) => {
   console.log(status === "live", previous, transport);
 }, { once: true });
 client.addEventListener("close", { handleEvent({ detail }: CustomEvent<Close>) { console.log(detail.code, detail.reason); } });
-client.addEventListener("reset", ({ detail }: CustomEvent<Page>) => console.log(detail.items.length));
+client.addEventListener("reset", ({ detail }: CustomEvent<null>) => console.log(detail));
 client.addEventListener("emitted", ({ detail }) => console.log(detail.name, detail.topic));
 client.addEventListener("error", ({ detail }) => console.log(detail.message));
 client.addEventListener("frame", ({ detail }) => console.log(detail.direction, detail.frame.type));

@@ -37,8 +37,7 @@ class LiveNotifyError extends Error {
 
 /**
  * A reader's connection. Events: `notification`, `unread`, `state`, `retracted`, `emitted`,
- * `status`, `close`, `reset` (the first page of the inbox, to be shown in place of what is there)
- * and `error`.
+ * `status`, `close`, `reset` (load anew what is shown) and `error`.
  */
 class LiveNotify {
   /**
@@ -147,7 +146,8 @@ class LiveNotify {
       return this._request(`${this.endpoint}inbox/?${text}`, token);
     }).then((page) => {
       for (const item of page.items) this._note(item.id);
-      this._setUnread(page.unread);
+      // A connection may have told a later count.
+      if (!this._ready) this._setUnread(page.unread);
       return page;
     });
   }
@@ -351,7 +351,7 @@ class LiveNotify {
       for (const item of items.reverse()) memory.add(item.id);
       Object.assign(memory, memory.next, { next: null });
       memory.save();
-      this._emit("reset", pages[0]);
+      this._emit("reset");
     }), cursor);
   }
 

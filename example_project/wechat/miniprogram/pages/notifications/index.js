@@ -13,11 +13,12 @@ Page({
   onLoad() {
     const { live } = getApp();
     this.live = live;
+    this.meanwhile = null; // what was told while a page is under way
     this.ends = [
-      live.on("notification", (item) => this.show(withItems(this.data.items, [item]))),
-      live.on("state", (frame) => this.show(withState(this.data.items, frame))),
-      live.on("retracted", ({ ids }) => this.show(without(this.data.items, ids))),
-      live.on("reset", (page) => this.showFirst(page)),
+      live.on("notification", (item) => item.archived || this.follow((items) => withItems(items, [item]))),
+      live.on("state", (frame) => (frame.action === "unarchive" ? this.load() : this.follow((items) => withState(items, frame)))),
+      live.on("retracted", ({ ids }) => this.follow((items) => without(items, ids))),
+      live.on("reset", () => this.load()),
       live.on("unread", ({ unread }) => this.setData({ unread })),
       live.on("status", ({ status }) => this.showStatus(status)),
     ];
@@ -39,21 +40,30 @@ Page({
   },
 
   load(before) {
+    // The beginning of the list takes the place of a page that is under way.
+    if (before && this.meanwhile) return Promise.resolve();
+    const meanwhile = (this.meanwhile = []);
+    const isLatest = () => meanwhile === this.meanwhile;
     return this.live.inbox({ before }).then(
-      (page) => {
-        if (!before) return this.showFirst(page);
-        this.show(withItems(this.data.items, page.items));
-        this.setData({ next: page.next });
+      ({ items, next }) => {
+        if (!isLatest()) return;
+        this.meanwhile = null;
+        const page = before ? withItems(this.data.items, items) : items;
+        this.show(meanwhile.reduce((shown, change) => change(shown), page));
+        this.setData({ next, loaded: true });
       },
-      (error) => wx.showToast({ title: error.message, icon: "none" })
+      (error) => {
+        if (!isLatest()) return;
+        this.meanwhile = null;
+        wx.showToast({ title: error.message, icon: "none" });
+      }
     );
   },
 
-  /** What came live while the page was loaded stays above it. */
-  showFirst({ items, next }) {
-    const newest = items.length ? items[0].id : 0;
-    this.show(withItems(this.data.items.filter(({ id }) => id > newest), items));
-    this.setData({ next, loaded: true });
+  /** Carry out what was told, and again on a page that is under way: it may be older. */
+  follow(change) {
+    if (this.meanwhile) this.meanwhile.push(change);
+    this.show(change(this.data.items));
   },
 
   show(items) {

@@ -18,6 +18,8 @@ STAGES = [
     Stage(("uvicorn", "uvicorn"), "sqlite", "core"),
     Stage(("daphne",), "sqlite", "none"),
     Stage(("uvicorn", "uvicorn"), "postgresql", "pubsub"),
+    Stage(("uvicorn", "daphne"), "postgresql", "core", replay_limit=15),
+    Stage(("uvicorn",), "sqlite", "unreliable", replay_limit=15),
 ]
 
 

@@ -46,47 +46,57 @@ class Ledger {
   resets = 0;
 
   listen(client) {
-    // A page shows the state of what it told itself; what was there before, it loads when asked.
+    // A page shows the state of what it told itself; what was there before, it loads when it has to.
     // What is answered to a page that was left shows nowhere.
     this.client = client;
     [this.shown, this.read, this.archived] = [new Set(), new Set(), new Set()];
+    this.meanwhile = null; // what is told while a list is loaded, which may be older
     this.unread = 0;
-    const isShown = () => client === this.client;
-    const on = (name, handle) => client.addEventListener(name, ({ detail }) => isShown() && handle(detail));
-    on("notification", (item) => {
-      this.handled[item.id] = (this.handled[item.id] ?? 0) + 1;
-      this.#show(item);
-    });
-    // What is told while a page is under way may be later than the page.
-    let meanwhile;
+    const on = (name, handle) => client.addEventListener(name, ({ detail }) => client === this.client && handle(detail));
     const follow = (change) => {
-      meanwhile?.push(change);
+      this.meanwhile?.push(change);
       change();
     };
-    on("reset", async () => {
-      this.resets++;
-      const mine = (meanwhile = []);
-      for (let page = {}; page.next !== null; ) {
-        const loaded = await client.inbox({ before: page.next }).catch(() => null);
-        if (!loaded) {
-          await new Promise((resolve) => setTimeout(resolve, PAUSE));
-          continue;
-        }
-        page = loaded;
-        // The next page in this tab goes on from after the reset, too.
-        for (const { id } of page.items) this.listed[id] = true;
-        if (mine !== meanwhile || !isShown()) continue;
-        for (const item of page.items) this.#show(item);
-        for (const change of mine) change();
-      }
-      if (mine === meanwhile) meanwhile = null;
+    on("notification", (item) => {
+      this.handled[item.id] = (this.handled[item.id] ?? 0) + 1;
+      follow(() => this.#show(item));
     });
-    on("state", ({ action, ids, up_to: upTo }) => follow(() => {
-      const known = ids ?? [...this.shown].filter((id) => id <= upTo);
-      if (action === "read" || action === "unread") this.#put(this.read, known, action === "read");
-      if (action === "archive" || action === "unarchive") this.#put(this.archived, known, action === "archive");
-    }));
+    on("reset", () => {
+      this.resets++;
+      this.#load(client);
+    });
+    on("state", (change) => follow(() => this.#change(change)));
     on("unread", ({ unread }) => { this.unread = unread; });
+  }
+
+  #change({ action, ids, up_to: upTo }) {
+    const known = ids ?? [...this.shown].filter((id) => id <= upTo);
+    if (action === "read" || action === "unread") this.#put(this.read, known, action === "read");
+    if (action === "archive" || action === "unarchive") this.#put(this.archived, known, action === "archive");
+    // It was archived when the list was loaded, and may be old: where it belongs, the list knows.
+    if (action === "unarchive" && !known.every((id) => id in this.handled || id in this.listed)) this.#load(this.client);
+  }
+
+  /** Load everything that is there in place of what is shown. */
+  async #load(client) {
+    const mine = (this.meanwhile = []);
+    const items = [];
+    for (let next; next !== null; ) {
+      try {
+        const page = await client.inbox({ before: next });
+        items.push(...page.items);
+        next = page.next;
+      } catch {
+        await new Promise((resolve) => setTimeout(resolve, PAUSE));
+      }
+    }
+    // Also of a page that was left: the next one in this tab goes on from there.
+    for (const { id } of items) this.listed[id] = true;
+    if (mine !== this.meanwhile) return;
+    this.meanwhile = null;
+    for (const set of [this.shown, this.read, this.archived]) set.clear();
+    for (const item of items) this.#show(item);
+    for (const change of mine) change();
   }
 
   #show(item) {

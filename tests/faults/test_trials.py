@@ -17,7 +17,7 @@ SECONDS = 20.0
 
 STAGES = [
     Stage(("uvicorn", "daphne"), "postgresql", "unreliable"),
-    Stage(("uvicorn",), "sqlite", "pubsub"),
+    Stage(("uvicorn",), "sqlite", "pubsub", replay_limit=15),
 ]
 
 

@@ -994,6 +994,48 @@ describe("the sample", () => {
     assert.deepEqual(shown(page), [[2, false], [1, false]]);
   });
 
+  for (const [how, late, id] of [["is older", site({ ids: [1, 2, 3] }), 5], ["is lost", () => ({ statusCode: 502 }), 31]]) {
+    test(`what comes out of the archive while a page ${how} is looked for afterwards`, async () => {
+      const ids = [1, 2, 3, ...Array.from({ length: 20 }, (_, n) => n + 11)];
+      phone.answer = site({ ids });
+      await launchLive();
+      const page = phone.openPage("notifications");
+      await settle();
+      let arrive;
+      phone.answer = (request) => new Promise((resolve) => (arrive = () => resolve(late(request))));
+      page.onReachBottom();
+      await settle();
+      phone.answer = site({ ids: [...ids, id] });
+      const asked = phone.requests.length;
+      for (const told of [[id], [12]]) phone.last.receive({ type: "state", action: "unarchive", ids: told });
+      await settle();
+      arrive();
+      await settle();
+      assert.equal(phone.requests.length - asked, 1);
+      page.onReachBottom();
+      await settle();
+      assert.deepEqual(shown(page).map(([id]) => id), [...ids, id].sort((one, other) => other - one));
+    });
+  }
+
+  test("what is said of states that the list has already does not load it anew", async () => {
+    const ids = Array.from({ length: 45 }, (_, n) => n + 1);
+    phone.answer = site({ ids });
+    await launchLive();
+    const page = phone.openPage("notifications");
+    await settle();
+    page.onReachBottom();
+    await settle();
+    const asked = phone.requests.length;
+    // As a sweep or a resume tells of what was read, or is further down.
+    for (const [action, told] of [["read", [45, 6]], ["unarchive", [45, 6]], ["unarchive", [5]]]) {
+      phone.last.receive({ type: "state", action, ids: told });
+    }
+    await settle();
+    assert.deepEqual([phone.requests.length - asked, page.data.items.length], [0, 40]);
+    assert.deepEqual(shown(page).filter(([, read]) => read).map(([id]) => id), [45, 6]);
+  });
+
   test("a list that cannot be loaded is told", async () => {
     await launchLive();
     phone.answer = () => ({ statusCode: 403, data: { code: 4510, message: "Not logged in." } });

@@ -14,9 +14,10 @@ Page({
     const { live } = getApp();
     this.live = live;
     this.meanwhile = null; // what was told while a page is under way
+    this.back = []; // ids that came out of the archive meanwhile
     this.ends = [
       live.on("notification", (item) => item.archived || this.follow((items) => withItems(items, [item]))),
-      live.on("state", (frame) => (frame.action === "unarchive" ? this.load() : this.follow((items) => withState(items, frame)))),
+      live.on("state", (frame) => this.changed(frame)),
       live.on("retracted", ({ ids }) => this.follow((items) => without(items, ids))),
       live.on("reset", () => this.load()),
       live.on("unread", ({ unread }) => this.setData({ unread })),
@@ -43,6 +44,7 @@ Page({
     // The beginning of the list takes the place of a page that is under way.
     if (before && this.meanwhile) return Promise.resolve();
     const meanwhile = (this.meanwhile = []);
+    this.back = [];
     const isLatest = () => meanwhile === this.meanwhile;
     return this.live.inbox({ before }).then(
       ({ items, next }) => {
@@ -51,11 +53,13 @@ Page({
         const page = before ? withItems(this.data.items, items) : items;
         this.show(meanwhile.reduce((shown, change) => change(shown), page));
         this.setData({ next, loaded: true });
+        this.lookFor(this.back);
       },
       (error) => {
         if (!isLatest()) return;
         this.meanwhile = null;
         wx.showToast({ title: error.message, icon: "none" });
+        this.lookFor(this.back);
       }
     );
   },
@@ -64,6 +68,20 @@ Page({
   follow(change) {
     if (this.meanwhile) this.meanwhile.push(change);
     this.show(change(this.data.items));
+  },
+
+  changed(frame) {
+    this.follow((items) => withState(items, frame));
+    // Also said of what was never in it.
+    if (frame.action === "unarchive") this.lookFor(frame.ids || []);
+  },
+
+  /** What comes out of the archive has its place between others: the list is loaded anew. */
+  lookFor(ids) {
+    const { items, next } = this.data;
+    const isMissing = (id) => id >= (next || 0) && !items.some((item) => item.id === id);
+    if (this.meanwhile) this.back = this.back.concat(ids);
+    else if (ids.some(isMissing)) this.load();
   },
 
   show(items) {

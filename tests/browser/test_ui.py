@@ -306,6 +306,21 @@ def test_older_ones_are_asked_for_by_hand_where_the_end_is_not_observed(
     expect_focus(bob, "4")
 
 
+def test_a_list_that_is_loaded_anew_leaves_the_focus_where_it_is(site: Site, open_bob: Any) -> None:
+    site.shell("[push(bob, f'{number}') for number in range(25)]")
+    bob = open_bob()
+    bob.page.add_init_script("delete window.IntersectionObserver")
+    bob.goto()
+    bob.open_bell()
+    wait_until(lambda: bob.listed[:1] == ["24"], "the first page")
+    site.shell("Notification.objects.for_user(bob).filter(title='24').archive()")
+    wait_until(lambda: bob.listed[:1] == ["23"], "the archiving")
+    bob.page.focus(f"{BELL} .older")
+    site.shell("Notification.objects.for_user(bob).filter(title='24').unarchive()")
+    wait_until(lambda: bob.listed[:2] == ["24", "23"], lambda: f"24, not {bob.listed}")
+    expect_focus(bob, "Show older")
+
+
 def test_what_cannot_be_loaded_is_tried_again(site: Site, open_bob: Any) -> None:
     site.shell("push(bob, 'one')")
     bob = open_bob()
@@ -332,6 +347,9 @@ class HeldPages:
     def expect(self, count: int) -> None:
         # What reads from the page lets routes be handled.
         wait_until(lambda: self.page.listed is not None and len(self.held) == count, "a page")
+
+    def lose(self, number: int) -> None:
+        self.held[number][0].abort()
 
     def release(self, number: int) -> None:
         route, response = self.held[number]
@@ -374,6 +392,80 @@ def test_what_comes_out_of_the_archive_while_the_list_loads_is_in_it(
     pages.expect(2)
     pages.release(1)
     bob.expect_listed("one")
+
+
+def test_what_comes_out_of_the_archive_piece_by_piece_is_asked_for_twice_at_most(
+    site: Site, open_bob: Any
+) -> None:
+    site.shell("[push(bob, f'{number}') for number in range(6)]")
+    bob = open_bob()
+    bob.open_bell()
+    bob.expect_listed("5", "4", "3", "2", "1", "0")
+    ids = "[...document.querySelector('live-notify-bell').shadowRoot.querySelectorAll('li')]"
+    bob.page.evaluate(f"window.ids = {ids}.map((row) => Number(row.dataset.id))")
+    bob.page.evaluate("document.querySelector('live-notify').client.archive(ids)")
+    bob.expect_listed()
+    pages = HeldPages(bob)
+    unarchive = "ids.map((id) => document.querySelector('live-notify').client.unarchive(id))"
+    bob.page.evaluate(f"Promise.all({unarchive})")
+    bob.expect_badge("6")
+    pages.expect(1)
+    pages.release(0)
+    wait_until(lambda: len(bob.listed) == 6 or len(pages.held) == 2, "all, or another page")
+    for number in range(1, len(pages.held)):
+        pages.release(number)
+    bob.expect_listed("5", "4", "3", "2", "1", "0")
+    assert len(pages.held) <= 2
+
+
+def test_what_comes_out_of_the_archive_is_found_where_another_page_is_lost(
+    site: Site, open_bob: Any
+) -> None:
+    site.shell("[push(bob, f'{number}') for number in range(25)]")
+    site.shell("Notification.objects.for_user(bob).filter(title='24').archive()")
+    bob = open_bob()
+    bob.open_bell()
+    wait_until(lambda: bob.listed[:1] == ["23"] and len(bob.listed) == 20, "the first page")
+    pages = HeldPages(bob)
+    bob.page.locator(ROWS).nth(19).scroll_into_view_if_needed()
+    pages.expect(1)
+    site.shell("Notification.objects.for_user(bob).filter(title='24').unarchive()")
+    bob.expect_badge("25")
+    pages.lose(0)
+    pages.expect(2)
+    pages.release(1)
+    wait_until(lambda: bob.listed[:2] == ["24", "23"], lambda: f"24, not {bob.listed}")
+    bob.page.locator(ROWS).nth(19).scroll_into_view_if_needed()
+    pages.expect(3)
+    pages.release(2)
+    wait_until(lambda: len(bob.listed) == 25, lambda: f"all, not {bob.listed}")
+
+
+def test_what_was_replaced_or_retracted_is_not_looked_for(site: Site, open_bob: Any) -> None:
+    """Of all that was seen lately, a resume tells that it is not archived."""
+    site.shell("[push(bob, f'{number}') for number in range(25)]")
+    bob = open_bob()
+    bob.open_bell()
+    bob.page.locator(ROWS).nth(19).scroll_into_view_if_needed()
+    wait_until(lambda: len(bob.listed) == 25, "the second page")
+    for step in ("first", "second"):
+        site.shell(f"push(bob, '{step}', tag='import'); push(bob, 'wrong {step}')")
+        wait_until(lambda: bob.listed[:2] == [f"wrong {step}", step], step)  # noqa: B023
+    wait_until(
+        lambda: (
+            "seen" in site.shell("Notification.objects.for_user(bob).unseen() or print('seen')")
+        ),
+        "what is shown to be seen",
+    )
+    site.shell("Notification.objects.for_user(bob).filter(title__startswith='wrong').retract()")
+    wait_until(lambda: bob.listed[:2] == ["second", "24"], "the retraction")
+    pages = HeldPages(bob)
+    bob.page.evaluate("document.querySelector('live-notify').client.stop()")
+    bob.page.evaluate("document.querySelector('live-notify').client.start()")
+    bob.until_live()
+    site.shell("push(bob, 'last')")
+    wait_until(lambda: bob.listed[:2] == ["last", "second"], lambda: f"the last: {bob.listed}")
+    assert pages.held == [] and len(bob.listed) == 27
 
 
 def test_a_list_that_was_asked_for_before_a_reset_does_not_stand(open_page: Any) -> None:

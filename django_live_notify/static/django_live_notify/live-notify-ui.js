@@ -363,6 +363,7 @@ class Bell extends LiveNotifyElement {
   static css = BELL_STYLE;
   plainLink = "button";
   #items = new Map(); // by id
+  #gone = new Set(); // ids that do not come back: retracted, or replaced
   #rows = new Map(); // by id, or by tag: a replacement moves into the same row
   #next = null;
   #asked; // before which id the last page was asked for
@@ -417,7 +418,7 @@ class Bell extends LiveNotifyElement {
     on(this.client, "notification", ({ detail }) => this.arrived(detail));
     on(this.client, "unread", () => this.showUnread());
     on(this.client, "state", ({ detail }) => this.follow(() => this.change(detail)));
-    on(this.client, "retracted", ({ detail }) => this.follow(() => detail.ids.forEach((id) => this.#items.delete(id))));
+    on(this.client, "retracted", ({ detail }) => this.follow(() => detail.ids.forEach((id) => this.drop(id))));
     on(this.client, "reset", () => (this.#loaded || this.#state) && this.load());
     on(this.client, "status", () => this.showStatus());
     if (globalThis.IntersectionObserver) {
@@ -481,7 +482,7 @@ class Bell extends LiveNotifyElement {
     const meanwhile = (this.#meanwhile = []);
     this.#asked = before;
     const last = [...this.list.children].at(-1);
-    const byHand = this.shadowRoot.activeElement === this.older;
+    const byHand = before && this.shadowRoot.activeElement === this.older;
     this.#state = "loading";
     this.show();
     const page = await this.client.inbox({ before, limit: PAGE_SIZE }).catch(() => null);
@@ -493,9 +494,9 @@ class Bell extends LiveNotifyElement {
       for (const item of page.items) this.put(item);
       this.#next = page.next;
       this.#loaded = true;
-      for (const change of meanwhile) change();
-      this.see();
     }
+    if (this.#loaded) for (const change of meanwhile) change();
+    this.see();
     this.show();
     if (byHand) this.focusRow(last?.nextElementSibling ?? last);
   }
@@ -520,11 +521,16 @@ class Bell extends LiveNotifyElement {
   put(item) {
     if (item.tag) {
       for (const other of this.#items.values()) {
-        if (other.tag === item.tag && other.id > item.id) return;
-        if (other.tag === item.tag && other.id < item.id) this.#items.delete(other.id);
+        if (other.tag === item.tag && other.id > item.id) return void this.drop(item.id);
+        if (other.tag === item.tag && other.id < item.id) this.drop(other.id);
       }
     }
     this.#items.set(item.id, item);
+  }
+
+  drop(id) {
+    this.#items.delete(id);
+    this.#gone.add(id);
   }
 
   arrived(item) {
@@ -545,9 +551,10 @@ class Bell extends LiveNotifyElement {
       if (action === "action") item.acted = name;
       if (action === "archive") this.#items.delete(item.id);
     }
-    // What comes back has its place between others: the list is asked for anew.
-    const isMissing = (id) => id >= (this.#next ?? 0) && !this.#items.has(id);
-    if (action === "unarchive" && ids?.some(isMissing)) this.load();
+    // What comes back has its place between others: the list is asked for anew, unless a page that
+    // is under way may have it. Of all that was read or seen it is told, too, that it is not archived.
+    const isMissing = (id) => id >= (this.#next ?? 0) && !this.#items.has(id) && !this.#gone.has(id);
+    if (action === "unarchive" && !this.#meanwhile && ids?.some(isMissing)) this.load();
   }
 
   clicked({ target }) {

@@ -339,6 +339,8 @@ class HeldPages:
     def __init__(self, page: Page) -> None:
         self.page = page
         self.held: list[tuple[Any, Any]] = []
+        # A page gives up after 10 s, which a slow machine may need for what happens meanwhile.
+        page.page.evaluate("AbortSignal.timeout = () => new AbortController().signal")
         page.page.route("**/inbox/?*limit=20*", self._hold)
 
     def _hold(self, route: Any) -> None:

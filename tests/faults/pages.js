@@ -74,7 +74,8 @@ class Ledger {
     if (action === "read" || action === "unread") this.#put(this.read, known, action === "read");
     if (action === "archive" || action === "unarchive") this.#put(this.archived, known, action === "archive");
     // It was archived when the list was loaded, and may be old: where it belongs, the list knows.
-    if (action === "unarchive" && !known.every((id) => id in this.handled || id in this.listed)) this.#load(this.client);
+    // Without a reset, all of it was to be told: what was lost may not come by a list.
+    if (this.resets && action === "unarchive" && !known.every((id) => id in this.handled || id in this.listed)) this.#load(this.client);
   }
 
   /** Load everything that is there in place of what is shown. */

@@ -327,9 +327,13 @@ def test_what_cannot_be_loaded_is_tried_again(site: Site, open_bob: Any) -> None
     bob.page.route("**/inbox/**", lambda route: route.fulfill(status=500, body="no"))
     bob.open_bell()
     expect_text(bob, f"{BELL} [role=alert] strong", "Notifications could not be loaded.")
+    bob.page.focus(f"{BELL} button:text-is('Try again')")
+    site.shell("push(bob, 'two')")
+    bob.expect_badge("2")
+    expect_focus(bob, "Try again")
     bob.page.unroute("**/inbox/**")
-    bob.page.click(f"{BELL} button:text-is('Try again')")
-    bob.expect_listed("one")
+    bob.page.keyboard.press("Enter")
+    bob.expect_listed("two", "one")
     assert bob.page.locator(f"{BELL} .state").is_hidden()
 
 
@@ -491,6 +495,47 @@ def test_a_list_that_was_asked_for_before_a_reset_does_not_stand(open_page: Any)
         pages.release(0)
         site.shell("push(bob, 'last')")
         bob.expect_listed("last", "live", "4", "3", "2", "1", "0", "zero")
+
+
+def test_a_list_that_nobody_looks_at_is_loaded_after_a_reset_when_it_is_opened(
+    open_page: Any,
+) -> None:
+    settings = '{"SWEEP_INTERVAL": 0.3, "REPLAY_LIMIT": 3}'
+    with running(Site("uvicorn", settings=settings)) as site:
+        site.shell("push(bob, 'zero')")
+        bob = open_page(site).sign_in("bob")
+        bob.open_bell()
+        bob.expect_listed("zero")
+        bob.close_bell()
+        pages = HeldPages(bob)
+        site.stop()
+        site.shell("[push(bob, f'{number}') for number in range(5)]")
+        site.start()
+        bob.expect_badge("6")
+        site.shell("push(bob, 'live')")
+        bob.expect_heard("live")
+        assert pages.held == []
+        bob.open_bell()
+        pages.expect(1)
+        pages.release(0)
+        bob.expect_listed("live", "4", "3", "2", "1", "0", "zero")
+
+
+def test_a_bell_that_was_away_shows_what_came_meanwhile(site: Site, open_bob: Any) -> None:
+    site.shell("push(bob, 'one')")
+    bob = open_bob()
+    bob.open_bell()
+    bob.expect_listed("one")
+    bob.page.evaluate(f"""() => {{
+        window.bell = document.querySelector("{BELL}");
+        window.place = bell.parentNode;
+        bell.remove();
+    }}""")
+    site.shell("push(bob, 'two')")
+    bob.expect_heard("two")
+    bob.page.evaluate("place.append(bell)")
+    bob.open_bell()
+    bob.expect_listed("two", "one")
 
 
 def test_a_reset_whose_list_cannot_be_loaded_is_loaded_by_hand(open_page: Any) -> None:

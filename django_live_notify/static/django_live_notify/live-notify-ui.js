@@ -34,6 +34,7 @@ const TEXTS = {
 const MAX_TOASTS = 3;
 const PAGE_SIZE = 20;
 const TOASTED_RING = 200; // ids and tags
+const GONE_RING = 1_000; // ids; one that is forgotten costs a request
 const EDGE = 8; // pixels between the panel and the edge of the window
 const ROOM = 320; // pixels that a panel needs below its bell
 
@@ -383,6 +384,7 @@ class Bell extends LiveNotifyElement {
     this.note = element("p", { class: "note", part: "note", role: "status", hidden: "" });
     this.message = element("div", { class: "state", part: "state", hidden: "" });
     this.older = element("button", { class: "older", part: "older", type: "button", hidden: "" });
+    this.retry = element("button", { class: "link", part: "try-again", type: "button" }, this.text("try_again"));
     this.readAll = element("button", { class: "link", part: "mark-all-read", type: "button" }, this.text("mark_all_read"));
     this.ask = element("button", { class: "link", part: "ask-desktop", type: "button" }, this.text("ask_desktop"));
     const foot = element("slot", { name: "footer" });
@@ -406,6 +408,7 @@ class Bell extends LiveNotifyElement {
     on(this.button, "click", () => this.toggle());
     on(this.readAll, "click", () => this.client.markAllRead().catch(() => this.showFailure()));
     on(this.older, "click", () => this.load(this.#next));
+    on(this.retry, "click", () => this.load(this.#asked));
     on(this.ask, "click", () => Notification.requestPermission().then(() => this.showFooter()));
     on(this.list, "click", (event) => this.clicked(event));
     on(this.shadowRoot, "keydown", (event) => this.typed(event));
@@ -419,7 +422,7 @@ class Bell extends LiveNotifyElement {
     on(this.client, "unread", () => this.showUnread());
     on(this.client, "state", ({ detail }) => this.follow(() => this.change(detail)));
     on(this.client, "retracted", ({ detail }) => this.follow(() => detail.ids.forEach((id) => this.drop(id))));
-    on(this.client, "reset", () => (this.#loaded || this.#state) && this.load());
+    on(this.client, "reset", () => this.startAnew());
     on(this.client, "status", () => this.showStatus());
     if (globalThis.IntersectionObserver) {
       const near = (entries) => entries.at(-1).isIntersecting && !this.#state && this.load(this.#next);
@@ -430,6 +433,8 @@ class Bell extends LiveNotifyElement {
   disconnectedCallback() {
     this.#seen?.disconnect();
     clearInterval(this.ticker);
+    // What is told from now on is not heard.
+    this.forget();
     showInTab(this, 0);
     super.disconnectedCallback();
   }
@@ -501,6 +506,21 @@ class Bell extends LiveNotifyElement {
     if (byHand) this.focusRow(last?.nextElementSibling ?? last);
   }
 
+  /** More was missed than was told, or it is another log: what nobody looks at is loaded when opened. */
+  startAnew() {
+    if (!this.isOpen) return this.forget();
+    this.#gone.clear();
+    this.load();
+  }
+
+  forget() {
+    this.#items.clear();
+    this.#gone.clear();
+    this.#meanwhile = null;
+    this.#loaded = false;
+    this.#state = "";
+  }
+
   /** Carry out what was told, and again on a page that is under way: it may be older. */
   follow(change) {
     this.#meanwhile?.push(change);
@@ -531,6 +551,7 @@ class Bell extends LiveNotifyElement {
   drop(id) {
     this.#items.delete(id);
     this.#gone.add(id);
+    if (this.#gone.size > GONE_RING) this.#gone.delete(this.#gone.values().next().value);
   }
 
   arrived(item) {
@@ -652,9 +673,7 @@ class Bell extends LiveNotifyElement {
   }
 
   showMessage(count) {
-    const retry = element("button", { class: "link", part: "try-again", type: "button" }, this.text("try_again"));
-    retry.addEventListener("click", () => this.load(this.#asked));
-    if (this.#state === "failed") this.message.replaceChildren(element("strong", {}, this.text("load_failed")), retry);
+    if (this.#state === "failed") this.message.replaceChildren(element("strong", {}, this.text("load_failed")), this.retry);
     else if (this.#state === "loading") {
       const bones = [1, 2, 3].map(() => element("div", { class: "bone" }));
       this.message.replaceChildren(element("span", { class: "quiet" }, this.text("loading")), ...bones);

@@ -51,6 +51,7 @@ class Ledger {
     this.client = client;
     [this.shown, this.read, this.archived] = [new Set(), new Set(), new Set()];
     this.meanwhile = null; // what is told while a list is loaded, which may be older
+    this.isComplete = false; // all that is there was loaded, and it has followed since
     this.unread = 0;
     const on = (name, handle) => client.addEventListener(name, ({ detail }) => client === this.client && handle(detail));
     const follow = (change) => {
@@ -75,7 +76,8 @@ class Ledger {
     if (action === "archive" || action === "unarchive") this.#put(this.archived, known, action === "archive");
     // It was archived when the list was loaded, and may be old: where it belongs, the list knows.
     // Without a reset, all of it was to be told: what was lost may not come by a list.
-    if (this.resets && action === "unarchive" && !known.every((id) => id in this.handled || id in this.listed)) this.#load(this.client);
+    const isThere = (id) => (this.isComplete ? this.shown.has(id) : id in this.handled || id in this.listed);
+    if (this.resets && !this.meanwhile && action === "unarchive" && !known.every(isThere)) this.#load(this.client);
   }
 
   /** Load everything that is there in place of what is shown. */
@@ -97,6 +99,7 @@ class Ledger {
     this.meanwhile = null;
     for (const set of [this.shown, this.read, this.archived]) set.clear();
     for (const item of items) this.#show(item);
+    this.isComplete = true;
     for (const change of mine) change();
   }
 
@@ -111,9 +114,9 @@ class Ledger {
   }
 
   report() {
-    const { handled, resets, unread } = this;
+    const { handled, resets, unread, isComplete } = this;
     const [shown, read, archived] = [this.shown, this.read, this.archived].map((set) => [...set]);
-    return { handled, listed: Object.keys(this.listed).map(Number), resets, unread, shown, read, archived };
+    return { handled, listed: Object.keys(this.listed).map(Number), resets, unread, isComplete, shown, read, archived };
   }
 }
 

@@ -266,6 +266,10 @@ def compare(tab: dict[str, Any], truth: dict[str, Any]) -> Iterator[str]:
         yield f"doubled {doubled}"
     if foreign := sorted(set(handled) - set(mine["addressed"])):
         yield f"told what is not theirs {foreign}"
+    if tab["isComplete"]:
+        expected = {pk for pk, state in inbox.items() if not state["archived"]}
+        if missing := sorted(expected - set(tab["shown"])):
+            yield f"does not list {missing}"
     for state in ("read", "archived"):
         shown = set(tab["shown"]) & set(inbox)
         if differing := sorted(

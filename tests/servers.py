@@ -9,6 +9,7 @@ import contextlib
 import copy
 import ctypes
 import os
+import random
 import shutil
 import signal
 import socket
@@ -34,6 +35,9 @@ DEADLINE = 30.0
 # A proxy of the environment cannot reach what listens on this machine alone.
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
+# Below those that systems give to outgoing connections.
+PORTS = range(20_000, 32_000)
+
 # What a site's shell would have.
 SHELL_NAMES = (
     "from django.contrib.auth.models import User\n"
@@ -45,12 +49,28 @@ SHELL_NAMES = (
 # What dies with its parent dies with the thread that started it, so one thread starts everything.
 _starter = ThreadPoolExecutor(1, "starter")
 
+# Not the seed of a test: processes that run the same one would try the same ports.
+_random = random.SystemRandom()
+_held: list[socket.socket] = []
+
 
 def find_free_port() -> int:
-    """Return a port of the loopback interface that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    """Return a port of the loopback interface that nobody listens on.
+
+    It is kept for as long as this process runs: a server starts later, and may stop in between.
+    """
+    while True:
+        port = _random.choice(PORTS)
+        # No two processes of tests hold the same number as a port of UDP, which nobody here uses.
+        held = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            held.bind(("127.0.0.1", port))
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))
+        except OSError:
+            held.close()
+            continue
+        _held.append(held)
         return port
 
 

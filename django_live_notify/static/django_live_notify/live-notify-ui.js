@@ -940,8 +940,9 @@ class Toasts extends LiveNotifyElement {
   }
 
   /** A page may play its own: the event can be cancelled. */
-  sound(item) {
+  async sound(item) {
     if (!this.hasAttribute("sound") || Date.now() - (recall("live-notify-sound").at ?? 0) < SOUND_PAUSE) return;
+    if (!(await isFirst("live-notify-sound", SOUND_PAUSE))) return;
     keep("live-notify-sound", { at: Date.now() });
     const event = new CustomEvent("live-notify-toasts:sound", { bubbles: true, cancelable: true, detail: item });
     if (this.dispatchEvent(event)) play(this.getAttribute("sound"), level(item));
@@ -983,13 +984,13 @@ async function claim(user, item) {
   return true;
 }
 
-function isFirst(name) {
+function isFirst(name, time = CLAIM_TIME) {
   // Only secure contexts have locks; elsewhere the storage has to do.
   if (!navigator.locks) return true;
   return new Promise((resolve) => {
     navigator.locks.request(name, { ifAvailable: true }, (lock) => {
       resolve(lock !== null);
-      return lock && new Promise((release) => setTimeout(release, CLAIM_TIME));
+      return lock && new Promise((release) => setTimeout(release, time));
     });
   });
 }

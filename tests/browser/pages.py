@@ -95,6 +95,11 @@ class Page:
         badge = self.page.locator(f"{BELL} .badge")
         return str(badge.text_content()) if badge.is_visible() else ""
 
+    @property
+    def mistakes(self) -> list[str]:
+        """What went wrong apart from the network, which a test may have broken."""
+        return [problem for problem in self.problems if "net::ERR_" not in problem]
+
     def expect_badge(self, text: str) -> None:
         wait_until(lambda: self.badge == text, lambda: f"the badge {text!r}, it is {self.badge!r}")
 

@@ -170,7 +170,7 @@ def test_what_is_sent_without_a_connection_arrives_once(open_chat: Any, proxy: P
     for page in (alice, bob):
         expect_said(page, "one", "two")
     expect(alice, "#outgoing li")
-    assert alice.problems == []
+    assert alice.mistakes == []
 
 
 def test_what_is_sent_again_because_its_answer_was_lost_is_shown_once(open_chat: Any) -> None:

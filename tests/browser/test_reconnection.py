@@ -45,7 +45,7 @@ def test_who_was_offline_gets_what_was_missed(site: Site, open_page: Any) -> Non
     site.shell("push(bob, 'after')")
     bob.expect_heard("before", "meanwhile", "after")
     bob.expect_badge("3")
-    assert mistakes(bob) == []
+    assert bob.mistakes == []
 
 
 def test_a_killed_server_is_met_by_all_pages_again_but_not_by_all_at_once(
@@ -77,7 +77,7 @@ def test_a_killed_server_is_met_by_all_pages_again_but_not_by_all_at_once(
     # Each chooses a moment within five seconds; by chance they all agree once in 20 million runs.
     attempts = [times(page, "status", "connecting")[0] for page in pages]
     assert max(attempts) - min(attempts) > 50, attempts
-    assert [mistakes(page) for page in pages] == [[]] * len(pages)
+    assert [page.mistakes for page in pages] == [[]] * len(pages)
 
 
 def test_a_page_from_the_back_forward_cache_goes_on_where_it_was(
@@ -101,7 +101,7 @@ def test_a_page_from_the_back_forward_cache_goes_on_where_it_was(
     site.shell("push(bob, 'after')")
     bob.expect_heard("before", "meanwhile", "after")
     bob.expect_badge("3")
-    assert mistakes(bob) == []
+    assert bob.mistakes == []
 
 
 def test_a_frozen_page_catches_up_as_soon_as_it_thaws(
@@ -126,7 +126,7 @@ def test_a_frozen_page_catches_up_as_soon_as_it_thaws(
     bob.expect_heard("before", "meanwhile")
     site.shell("push(bob, 'after')")
     bob.expect_heard("before", "meanwhile", "after")
-    assert mistakes(bob) == []
+    assert bob.mistakes == []
 
 
 def test_a_half_open_connection_is_noticed_within_beat_and_grace(
@@ -150,7 +150,7 @@ def test_a_half_open_connection_is_noticed_within_beat_and_grace(
     distant.shell("push(bob, 'after')")
     bob.expect_heard("before", "meanwhile", "after")
     bob.expect_badge("3")
-    assert mistakes(bob) == []
+    assert bob.mistakes == []
 
 
 def test_a_network_that_answers_nothing_is_tried_again_by_new_connections(
@@ -224,8 +224,3 @@ def expect_return(page: Page) -> None:
     *before, _ = noted(page, "status")
     assert "connecting" in before and {*before} <= {"connecting", "waiting"}
     assert page.client("transport") == "websocket"
-
-
-def mistakes(page: Page) -> list[str]:
-    """Return what went wrong in a page apart from the network."""
-    return [problem for problem in page.problems if "net::ERR_" not in problem]

@@ -956,42 +956,49 @@ describe("the sample", () => {
     assert.equal(phone.badge.text, "2");
   });
 
-  test("of two lists on their way, the one that was asked for last is shown", async () => {
-    const answers = [];
-    phone.answer = () => new Promise((resolve) => answers.push(resolve));
-    const logIn = { data: { token: "token1", user: "7", expires_in: 7 * DAY } };
-    const list = (...ids) => ({ data: { items: ids.map((id) => item(id)), next: 1, unread: 0, cursor: "1.e.0" } });
-    await launch();
-    answers.shift()(logIn);
-    await settle();
-    phone.last.ready({ cursor: "1.e.3" });
-    await settle();
-    answers.shift()(list());
-    await settle();
-    const page = phone.openPage("notifications");
-    await settle();
-    answers.shift()(list(1));
-    await settle();
-    page.onPullDownRefresh();
-    page.onReachBottom();
-    page.onPullDownRefresh();
-    await settle();
-    assert.equal(answers.length, 2, "no older page beside the beginning");
-    answers[1](list(3, 2));
-    answers[0](list(1));
-    await settle();
-    assert.deepEqual(shown(page), [[3, false], [2, false]]);
-  });
+  for (const order of [[0, 1], [1, 0]]) {
+    test(`of two lists on their way, the one that was asked for last is shown (${order})`, async () => {
+      const answers = [];
+      phone.answer = () => new Promise((resolve) => answers.push(resolve));
+      const logIn = { data: { token: "token1", user: "7", expires_in: 7 * DAY } };
+      const list = (...ids) => ({ data: { items: ids.map((id) => item(id)), next: 1, unread: 0, cursor: "1.e.0" } });
+      await launch();
+      answers.shift()(logIn);
+      await settle();
+      phone.last.ready({ cursor: "1.e.3" });
+      await settle();
+      answers.shift()(list());
+      await settle();
+      const page = phone.openPage("notifications");
+      await settle();
+      answers.shift()(list(1));
+      await settle();
+      page.onPullDownRefresh();
+      page.onReachBottom();
+      page.onPullDownRefresh();
+      await settle();
+      assert.equal(answers.length, 2, "no older page beside the beginning");
+      const lists = [list(1), list(3, 2)];
+      answers[order[0]](lists[order[0]]);
+      await settle();
+      phone.last.receive(frame([4]));
+      answers[order[1]](lists[order[1]]);
+      await settle();
+      assert.deepEqual(shown(page), [[4, false], [3, false], [2, false]]);
+    });
+  }
 
   test("what is taken out of the archive is in the list again", async () => {
     phone.answer = site({ ids: [1] });
     await launchLive();
     const page = phone.openPage("notifications");
     await settle();
-    phone.answer = site({ ids: [1, 2] });
-    phone.last.receive({ type: "state", action: "unarchive", ids: [2] });
+    phone.answer = site({ ids: [1, 2, 3] });
+    const asked = phone.requests.length;
+    for (const id of [2, 3]) phone.last.receive({ type: "state", action: "unarchive", ids: [id] });
     await settle();
-    assert.deepEqual(shown(page), [[2, false], [1, false]]);
+    assert.deepEqual(shown(page), [[3, false], [2, false], [1, false]]);
+    assert.equal(phone.requests.length - asked, 1, "one list has both");
   });
 
   for (const [how, late, id] of [["is older", site({ ids: [1, 2, 3] }), 5], ["is lost", () => ({ statusCode: 502 }), 31]]) {

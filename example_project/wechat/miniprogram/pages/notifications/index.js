@@ -14,11 +14,10 @@ Page({
     const { live } = getApp();
     this.live = live;
     this.meanwhile = null; // what was told while a page is under way
-    this.back = []; // ids that came out of the archive meanwhile
     this.ends = [
-      live.on("notification", (item) => item.archived || this.follow((items) => withItems(items, [item]))),
-      live.on("state", (frame) => this.changed(frame)),
-      live.on("retracted", ({ ids }) => this.follow((items) => without(items, ids))),
+      live.on("notification", (item) => item.archived || this.follow(() => this.show(withItems(this.data.items, [item])))),
+      live.on("state", (frame) => this.follow(() => this.change(frame))),
+      live.on("retracted", ({ ids }) => this.follow(() => this.show(without(this.data.items, ids)))),
       live.on("reset", () => this.load()),
       live.on("unread", ({ unread }) => this.setData({ unread })),
       live.on("status", ({ status }) => this.showStatus(status)),
@@ -44,44 +43,35 @@ Page({
     // The beginning of the list takes the place of a page that is under way.
     if (before && this.meanwhile) return Promise.resolve();
     const meanwhile = (this.meanwhile = []);
-    this.back = [];
     const isLatest = () => meanwhile === this.meanwhile;
     return this.live.inbox({ before }).then(
       ({ items, next }) => {
         if (!isLatest()) return;
-        this.meanwhile = null;
-        const page = before ? withItems(this.data.items, items) : items;
-        this.show(meanwhile.reduce((shown, change) => change(shown), page));
+        this.show(before ? withItems(this.data.items, items) : items);
         this.setData({ next, loaded: true });
-        this.lookFor(this.back);
       },
-      (error) => {
-        if (!isLatest()) return;
-        this.meanwhile = null;
-        wx.showToast({ title: error.message, icon: "none" });
-        this.lookFor(this.back);
-      }
-    );
+      (error) => wx.showToast({ title: error.message, icon: "none" })
+    ).then(() => {
+      if (!isLatest()) return;
+      this.meanwhile = null;
+      for (const change of meanwhile) change();
+    });
   },
 
   /** Carry out what was told, and again on a page that is under way: it may be older. */
   follow(change) {
     if (this.meanwhile) this.meanwhile.push(change);
-    this.show(change(this.data.items));
+    change();
   },
 
-  changed(frame) {
-    this.follow((items) => withState(items, frame));
-    // Also said of what was never in it.
-    if (frame.action === "unarchive") this.lookFor(frame.ids || []);
-  },
-
-  /** What comes out of the archive has its place between others: the list is loaded anew. */
-  lookFor(ids) {
+  change(frame) {
+    const { action, ids = [] } = frame;
+    this.show(withState(this.data.items, frame));
+    // What comes back has its place between others: the list is loaded anew, unless a page that is
+    // under way may have it. Of all that was read it is told, too, that it is not archived.
     const { items, next } = this.data;
     const isMissing = (id) => id >= (next || 0) && !items.some((item) => item.id === id);
-    if (this.meanwhile) this.back = this.back.concat(ids);
-    else if (ids.some(isMissing)) this.load();
+    if (action === "unarchive" && !this.meanwhile && ids.some(isMissing)) this.load();
   },
 
   show(items) {
